@@ -66,6 +66,8 @@ pub struct Config {
     pub beta: bool,
     /// Whether a training operation ends with `running_update`.
     pub running_update: bool,
+    /// Whether the running update counts the batch; a cumulative average always does.
+    pub count_batches: bool,
     /// How `x`, `y`, `dy`, `dx` and the residual are stored.
     pub dtype: DType,
     /// What follows the normalisation.
@@ -84,6 +86,7 @@ impl Config {
             gamma: true,
             beta: true,
             running_update: false,
+            count_batches: false,
             dtype: DType::F32,
             activation: Activation::None,
             residual: false,

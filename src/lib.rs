@@ -1,11 +1,24 @@
 //! Batch normalisation as a GPU compute backend.
+pub mod batch_norm;
+mod binding;
 pub mod config;
 pub mod dtype;
 pub mod error;
+#[cfg(feature = "host")]
+pub mod host;
+mod kernel;
+pub mod operation;
+pub mod plan;
+pub mod shader;
 pub mod shape;
 
+pub use batch_norm::{BatchNorm, Options};
 pub use config::{Activation, Config, Momentum, RunningVariance};
 pub use dtype::DType;
 pub use error::Error;
+pub use operation::{
+    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, Prepared, RunningStatistics, TrainingBuffers,
+};
+pub use plan::{Gradients, ParameterGradients};
 pub use shape::Shape;
 pub use wgpu;

@@ -1,0 +1,59 @@
+// Pass 3 of backward: the gradient of the input, and of the residual.
+// training  dx = gamma · inverse_std · (dz − dbeta / m − (x − mean) · inverse_std · dgamma / m)
+// frozen    dx = gamma · inverse_std · dz
+// grid: see the apply_* part that is joined
+// reads  x, dy [outer, channels, inner]; statistics, gamma, beta, coefficients [channels]
+// writes  dx, dresidual like x
+struct Gradient {
+    normaliser: Normaliser,
+    mean_dy: vec4<f32>,
+    projection: vec4<f32>,
+}
+
+fn prepare(channel: u32) -> Gradient {
+    let c = coefficients_of(channel);
+    return Gradient(normaliser(channel), vec4<f32>(c.x), vec4<f32>(c.y));
+}
+
+fn prepare4(channel: vec4<u32>) -> Gradient {
+    let a = coefficients_of(channel.x);
+    let b = coefficients_of(channel.y);
+    let c = coefficients_of(channel.z);
+    let d = coefficients_of(channel.w);
+    return Gradient(normaliser4(channel), vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+}
+
+fn apply(g: Gradient, quad: u32) {
+    let x = input_of(quad);
+    let dz = gradient_of_z(g.normaliser, load_dy(quad), x, quad);
+    store_dx(quad, gradient_of_x(g, dz, x));
+    pass_to_residual(quad, dz);
+}
+
+fn apply4(g: Gradient, i: u32, j: u32, k: u32, l: u32) {
+    let xi = input_of(i);
+    let xj = input_of(j);
+    let xk = input_of(k);
+    let xl = input_of(l);
+    let a = gradient_of_z(g.normaliser, load_dy(i), xi, i);
+    let b = gradient_of_z(g.normaliser, load_dy(j), xj, j);
+    let c = gradient_of_z(g.normaliser, load_dy(k), xk, k);
+    let d = gradient_of_z(g.normaliser, load_dy(l), xl, l);
+    store_dx(i, gradient_of_x(g, a, xi));
+    store_dx(j, gradient_of_x(g, b, xj));
+    store_dx(k, gradient_of_x(g, c, xk));
+    store_dx(l, gradient_of_x(g, d, xl));
+    pass_to_residual(i, a);
+    pass_to_residual(j, b);
+    pass_to_residual(k, c);
+    pass_to_residual(l, d);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn backward_input(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let index = workgroup_index(id);
+    if (index >= parameters.workgroups) {
+        return;
+    }
+    apply_part(index, lane);
+}

@@ -1,0 +1,38 @@
+// Pass 2 of backward: the sums of each channel, in a fixed order, become its gradients and the coefficients of dx.
+// dbeta = Σ dz      dgamma = inverse_std · Σ dz · (x − mean)
+// coefficients = (dbeta / m, inverse_std · dgamma / m)
+// workgroup → LANES_X channels; the other lanes of a channel take every so many of its records
+// reads  sums [slots, channels] × vec2; statistics [channels]
+// writes  coefficients [channels] × vec2; writes or adds to  dgamma, dbeta [channels]
+fn read_sums(slot: u32, channel: u32) -> vec2<f32> {
+    let record = sums[min(slot, parameters.slots - 1u) * parameters.channels + channel];
+    return select(vec2<f32>(0.0), record, slot < parameters.slots);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn backward_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let index = workgroup_index(id);
+    if (index >= parameters.workgroups) {
+        return;
+    }
+    let lanes_y = WORKGROUP_SIZE / LANES_X;
+    let own_channel = index * LANES_X + lane % LANES_X;
+    let channel = min(own_channel, parameters.channels - 1u);
+    var total = neutral();
+    for (var slot = 4u * (lane / LANES_X); slot < parameters.slots; slot += 4u * lanes_y) {
+        let a = read_sums(slot, channel);
+        let b = read_sums(slot + 1u, channel);
+        let c = read_sums(slot + 2u, channel);
+        let d = read_sums(slot + 3u, channel);
+        total = combine(total, Sums4(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y)));
+    }
+    total = combine_strands(combine_lanes(total, lane, LANES_X));
+    if (lane < LANES_X && own_channel < parameters.channels) {
+        let inverse_std = statistics(channel).z;
+        let dgamma = inverse_std * total.dy_centred.x;
+        let values = f32(max(parameters.values, 1u));
+        write_coefficients(channel, vec2<f32>(total.dy.x / values, inverse_std * dgamma / values));
+        write_dgamma(channel, dgamma);
+        write_dbeta(channel, total.dy.x);
+    }
+}

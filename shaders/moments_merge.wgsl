@@ -1,0 +1,38 @@
+// Pass 2 of training: the records of each channel, in a fixed order, become one.
+// inverse_std = 1/√(M2/m + epsilon), and 0 where that sum is 0
+// workgroup → LANES_X channels; the other lanes of a channel take every so many of its records
+// reads  records [slots, channels] × Moments      writes  saved [channels] × (K, d, inverse_std, variance)
+fn read_record(slot: u32, channel: u32) -> Moments {
+    // A slot beyond the last is an empty record.
+    let record = records[min(slot, parameters.slots - 1u) * parameters.channels + channel];
+    return Moments(select(0u, record.count, slot < parameters.slots), record.anchor, record.offset, record.m2);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let index = workgroup_index(id);
+    if (index >= parameters.workgroups) {
+        return;
+    }
+    let lanes_y = WORKGROUP_SIZE / LANES_X;
+    let own_channel = index * LANES_X + lane % LANES_X;
+    let channel = min(own_channel, parameters.channels - 1u);
+    var total = neutral();
+    for (var slot = 4u * (lane / LANES_X); slot < parameters.slots; slot += 4u * lanes_y) {
+        let a = read_record(slot, channel);
+        let b = read_record(slot + 1u, channel);
+        let c = read_record(slot + 2u, channel);
+        let d = read_record(slot + 3u, channel);
+        total = combine(total, Moments4(
+            vec4<u32>(a.count, b.count, c.count, d.count),
+            vec4<f32>(a.anchor, b.anchor, c.anchor, d.anchor),
+            vec4<f32>(a.offset, b.offset, c.offset, d.offset),
+            vec4<f32>(a.m2, b.m2, c.m2, d.m2),
+        ));
+    }
+    total = combine_strands(combine_lanes(total, lane, LANES_X));
+    if (lane < LANES_X && own_channel < parameters.channels) {
+        let variance = total.m2.x / f32(max(total.count.x, 1u));
+        saved[channel] = vec4<f32>(total.anchor.x, total.offset.x, inverse_std(variance), variance);
+    }
+}

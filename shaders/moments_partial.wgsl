@@ -1,0 +1,77 @@
+// Pass 1 of training: the moments of one part of each channel.
+// count = m', mean = K + d, M2 = Σ (x − mean)²      over the m' values of the part
+// Sums are taken of x − K, with K near the mean, so nothing cancels: K starts as x₀ + mean(first four − x₀), which is
+// exact for a constant channel, and becomes the mean so far at every fold.
+// grid and parts: see the reduce_* part that is joined
+// reads  x [outer, channels, inner]      writes  records [slots, channels] × Moments
+struct Accumulator {
+    total: Total,
+    anchor: vec4<f32>,
+    sum: vec4<f32>,       // Σ (x − K) since the last fold
+    square: vec4<f32>,    // Σ (x − K)²
+    count: vec4<u32>,
+}
+
+fn begin(channel: vec4<u32>) -> Accumulator {
+    return Accumulator(neutral(), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<u32>(0u));
+}
+
+// Strands outside the mask belong to other channels and must not bring their NaN in: they take the channel's first.
+fn anchor(state: ptr<function, Accumulator>, quads: vec4<u32>, mask: vec4<bool>, first_element: u32) {
+    let stand_in = load_x(first_element / 4u)[first_element % 4u];
+    let a = select(vec4<f32>(stand_in), load_x(quads.x), mask);
+    let b = select(vec4<f32>(stand_in), load_x(quads.y), mask);
+    let c = select(vec4<f32>(stand_in), load_x(quads.z), mask);
+    let d = select(vec4<f32>(stand_in), load_x(quads.w), mask);
+    (*state).anchor = a + (rounded(b - a) + rounded(c - a) + rounded(d - a)) * 0.25;
+}
+
+fn gather4(state: ptr<function, Accumulator>, i: u32, j: u32, k: u32, l: u32) {
+    let anchor = (*state).anchor;
+    let a = rounded(load_x(i) - anchor);
+    let b = rounded(load_x(j) - anchor);
+    let c = rounded(load_x(k) - anchor);
+    let d = rounded(load_x(l) - anchor);
+    (*state).sum += (a + b) + (c + d);
+    (*state).square += (a * a + b * b) + (c * c + d * d);
+    (*state).count += vec4<u32>(4u);
+}
+
+fn gather(state: ptr<function, Accumulator>, quad: u32) {
+    let a = rounded(load_x(quad) - (*state).anchor);
+    (*state).sum += a;
+    (*state).square += a * a;
+    (*state).count += vec4<u32>(1u);
+}
+
+fn gather_masked(state: ptr<function, Accumulator>, quad: u32, mask: vec4<bool>) {
+    let a = select(vec4<f32>(0.0), rounded(load_x(quad) - (*state).anchor), mask);
+    (*state).sum += a;
+    (*state).square += a * a;
+    (*state).count += select(vec4<u32>(0u), vec4<u32>(1u), mask);
+}
+
+// Moves what was gathered into the total; the next anchor is the mean so far.
+fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
+    let count = select(vec4<u32>(0u), (*state).count, mask);
+    let offset = (*state).sum / vec4<f32>(max(count, vec4<u32>(1u)));
+    let m2 = max((*state).square - (*state).sum * offset, vec4<f32>(0.0));
+    (*state).total = combine((*state).total, Moments4(count, (*state).anchor, offset, m2));
+    (*state).anchor = select((*state).anchor, (*state).total.anchor, (*state).total.count > vec4<u32>(0u));
+    (*state).sum = vec4<f32>(0.0);
+    (*state).square = vec4<f32>(0.0);
+    (*state).count = vec4<u32>(0u);
+}
+
+fn write_record(index: u32, total: Moments4, strand: u32) {
+    records[index] = Moments(total.count[strand], total.anchor[strand], total.offset[strand], total.m2[strand]);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn moments_partial(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let index = workgroup_index(id);
+    if (index >= parameters.workgroups) {
+        return;
+    }
+    reduce_part(index, lane);
+}

@@ -1,0 +1,31 @@
+// Channels first: a workgroup goes along planes (or a chunk of one); the channel comes from the workgroup.
+// A quad belongs to the plane in which it starts, so that one invocation owns each.
+// workgroup → part (planes_per_part planes, or a chunk of one plane)
+fn apply_part(index: u32, lane: u32) {
+    let part = parameters.first_part + index;
+    let first_plane = (part / parameters.chunks) * parameters.planes_per_part;
+    let end_plane = min(first_plane + parameters.planes_per_part, parameters.outer * parameters.channels);
+    let chunk_first = (part % parameters.chunks) * parameters.chunk;
+    for (var plane = first_plane; plane < end_plane; plane += 1u) {
+        let start = plane * parameters.inner;
+        let end = start + parameters.inner;
+        let channel = plane % parameters.channels;
+        let coefficients = prepare(channel);
+        let begin = (start + 3u) / 4u + chunk_first;
+        let complete = min(begin + parameters.chunk, end / 4u);
+        var quad = begin + lane;
+        for (; quad + 3u * WORKGROUP_SIZE < complete; quad += 4u * WORKGROUP_SIZE) {
+            apply4(coefficients, quad, quad + WORKGROUP_SIZE, quad + 2u * WORKGROUP_SIZE, quad + 3u * WORKGROUP_SIZE);
+        }
+        for (; quad < complete; quad += WORKGROUP_SIZE) {
+            apply(coefficients, quad);
+        }
+        if (!ALIGNED) {
+            // The quad that runs over into the next planes.
+            if (lane == 0u && end % 4u != 0u && begin <= end / 4u && end / 4u < begin + parameters.chunk) {
+                let element = vec4<u32>(end / 4u * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+                apply(prepare4((element / parameters.inner) % parameters.channels), end / 4u);
+            }
+        }
+    }
+}

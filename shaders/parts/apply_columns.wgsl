@@ -1,0 +1,25 @@
+// Channels last, and small planes: rows of `columns` quads after which the channels repeat. Each lane holds one
+// column, whose four elements belong to four fixed channels, and walks down the rows.
+// workgroup → part (rows_per_part rows) and block of LANES_X columns; lanes → LANES_X columns × rows
+fn apply_part(index: u32, lane: u32) {
+    let part = parameters.first_part + index / parameters.column_count;
+    let column = (parameters.first_column + index % parameters.column_count) * LANES_X + lane % LANES_X;
+    if (column >= parameters.columns) {
+        return;
+    }
+    let element = vec4<u32>(4u * column) + vec4<u32>(0u, 1u, 2u, 3u);
+    let coefficients = prepare4((element / parameters.inner) % parameters.channels);
+    let stride = parameters.columns * (WORKGROUP_SIZE / LANES_X);
+    let first_row = part * parameters.rows_per_part;
+    let end = min(
+        min(first_row + parameters.rows_per_part, parameters.rows) * parameters.columns,
+        (parameters.elements + 3u) / 4u,
+    );
+    var quad = (first_row + lane / LANES_X) * parameters.columns + column;
+    for (; quad + 3u * stride < end; quad += 4u * stride) {
+        apply4(coefficients, quad, quad + stride, quad + 2u * stride, quad + 3u * stride);
+    }
+    for (; quad < end; quad += stride) {
+        apply(coefficients, quad);
+    }
+}

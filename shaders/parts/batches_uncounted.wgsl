@@ -1,0 +1,1 @@
+fn count_batch(lane: u32) {}

@@ -1,0 +1,49 @@
+// The moments of four channels, or of four strands of one: the one monoid that every path merges with.
+// The mean is the pair anchor + offset (K + d), so that merging at mean/std of 1e6 loses nothing.
+struct Moments4 {
+    count: vec4<u32>,
+    anchor: vec4<f32>,
+    offset: vec4<f32>,
+    m2: vec4<f32>,        // Σ (x − mean)²
+}
+
+// A record in memory, 16 bytes: the same for one channel or one part of it.
+struct Moments {
+    count: u32,
+    anchor: f32,
+    offset: f32,
+    m2: f32,
+}
+
+alias Total = Moments4;
+
+fn neutral() -> Total {
+    return Moments4(vec4<u32>(0u), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0));
+}
+
+// Chan, Golub & LeVeque 1979; an empty side is neutral.
+fn combine(a: Moments4, b: Moments4) -> Moments4 {
+    let count = a.count + b.count;
+    let share = vec4<f32>(b.count) / vec4<f32>(max(count, vec4<u32>(1u)));
+    let delta = rounded(b.anchor - a.anchor) + rounded(b.offset - a.offset);
+    // The pair is brought back to (nearest f32, rest), so that an anchor far from the data is left behind.
+    let moved = a.offset + delta * share;
+    let anchor = rounded(a.anchor + moved);
+    let carried = rounded(anchor - a.anchor);
+    let offset = rounded(a.anchor - rounded(anchor - carried)) + rounded(moved - carried);
+    let m2 = a.m2 + b.m2 + delta * delta * (vec4<f32>(a.count) * share);
+    let a_empty = a.count == vec4<u32>(0u);
+    let b_empty = b.count == vec4<u32>(0u);
+    return Moments4(
+        count,
+        select(select(anchor, a.anchor, b_empty), b.anchor, a_empty),
+        select(select(offset, a.offset, b_empty), b.offset, a_empty),
+        select(select(m2, a.m2, b_empty), b.m2, a_empty),
+    );
+}
+
+// The four strands as one, in the first component.
+fn combine_strands(a: Moments4) -> Moments4 {
+    let pairs = combine(a, Moments4(a.count.zwzw, a.anchor.zwzw, a.offset.zwzw, a.m2.zwzw));
+    return combine(pairs, Moments4(pairs.count.yyyy, pairs.anchor.yyyy, pairs.offset.yyyy, pairs.m2.yyyy));
+}

@@ -1,0 +1,3 @@
+fn new_value_weight() -> f32 {
+    return 1.0 / f32(batches[0] + 1u);
+}

@@ -1,0 +1,3 @@
+fn new_value_weight() -> f32 {
+    return parameters.momentum;
+}

@@ -1,0 +1,191 @@
+//! From argument to checked binding; the only place that names buffer usages.
+
+use wgpu::{BufferSlice, BufferUsages};
+
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::plan::{Argument, DeviceFacts, Plan, Window};
+use crate::shape::Shape;
+
+/// The slices that an operation was given, each checked.
+#[derive(Debug)]
+pub(crate) struct Bindings<'a> {
+    slices: Vec<(Argument, BufferSlice<'a>)>,
+}
+
+/// What to look for in a buffer that the operation makes itself.
+pub(crate) const SCRATCH_USAGE: BufferUsages = BufferUsages::STORAGE;
+/// Usage of the parameters.
+pub(crate) const PARAMETERS_USAGE: BufferUsages = BufferUsages::UNIFORM;
+
+/// How many bytes of an argument an operation touches.
+pub(crate) fn bytes_needed(argument: Argument, shape: &Shape, dtype: DType) -> u64 {
+    match argument {
+        a if a.is_tensor() => dtype.tensor_bytes(u64::from(shape.elements())),
+        Argument::Batches => 4,
+        a => a.bytes_per_channel() * u64::from(shape.channels()),
+    }
+}
+
+impl<'a> Bindings<'a> {
+    /// Checks what was given against what the plan binds.
+    ///
+    /// Pure: nothing is created, recorded or sent to the device.
+    pub(crate) fn check(
+        given: &[(Argument, Option<BufferSlice<'a>>)],
+        plan: &Plan,
+        shape: &Shape,
+        dtype: DType,
+        facts: &DeviceFacts,
+    ) -> Result<Self, Error> {
+        let mut uses: Vec<(Argument, bool)> = Vec::new();
+        for (argument, written) in plan.dispatches.iter().flat_map(|d| d.program.arguments()) {
+            match uses.iter_mut().find(|u| u.0 == argument) {
+                Some(found) => found.1 |= written,
+                None => uses.push((argument, written)),
+            }
+        }
+        let mut slices = Vec::with_capacity(given.len());
+        for &(argument, slice) in given {
+            let used = uses.iter().any(|u| u.0 == argument);
+            match slice {
+                Some(slice) => {
+                    check_slice(argument.name(), slice, bytes_needed(argument, shape, dtype), facts)?;
+                    if used {
+                        slices.push((argument, slice));
+                    }
+                }
+                None if used => {
+                    return Err(Error::Missing { argument: argument.name(), reason: "the configuration needs it" });
+                }
+                None => {}
+            }
+        }
+        let bindings = Self { slices };
+        let written = |argument| uses.iter().any(|u| u.0 == argument && u.1);
+        for (index, &(first, a)) in bindings.slices.iter().enumerate() {
+            for &(second, b) in &bindings.slices[index + 1..] {
+                if a.buffer() != b.buffer() || !(written(first) || written(second)) {
+                    continue;
+                }
+                let (a_end, b_end) =
+                    (a.offset() + bytes_needed(first, shape, dtype), b.offset() + bytes_needed(second, shape, dtype));
+                let apart = a_end <= b.offset() || b_end <= a.offset();
+                let in_place = a.offset() == b.offset() && may_be_in_place(first, second);
+                if !apart && !in_place {
+                    return Err(Error::Overlap {
+                        first: first.name(),
+                        first_start: a.offset(),
+                        first_end: a_end,
+                        second: second.name(),
+                        second_start: b.offset(),
+                        second_end: b_end,
+                    });
+                }
+            }
+        }
+        Ok(bindings)
+    }
+
+    /// Checks that a further slice, which is written, shares no byte with any of these.
+    pub(crate) fn check_apart(
+        &self,
+        name: &'static str,
+        slice: BufferSlice<'_>,
+        bytes: u64,
+        shape: &Shape,
+        dtype: DType,
+    ) -> Result<(), Error> {
+        for &(argument, other) in &self.slices {
+            let other_end = other.offset() + bytes_needed(argument, shape, dtype);
+            let apart = slice.offset() + bytes <= other.offset() || other_end <= slice.offset();
+            if slice.buffer() == other.buffer() && !apart {
+                return Err(Error::Overlap {
+                    first: name,
+                    first_start: slice.offset(),
+                    first_end: slice.offset() + bytes,
+                    second: argument.name(),
+                    second_start: other.offset(),
+                    second_end: other_end,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, argument: Argument) -> Option<BufferSlice<'a>> {
+        self.slices.iter().find(|s| s.0 == argument).map(|s| s.1)
+    }
+
+    /// Whether two of these arguments lie in one buffer, so that the dispatch must declare them all alike.
+    pub(crate) fn share_a_buffer(&self, arguments: &[(Argument, bool)]) -> bool {
+        let writes = arguments.iter().any(|a| a.1);
+        writes
+            && arguments.iter().enumerate().any(|(index, &(first, first_written))| {
+                arguments[index + 1..].iter().any(|&(second, second_written)| {
+                    match (self.get(first), self.get(second)) {
+                        (Some(a), Some(b)) => a.buffer() == b.buffer() && (first_written || second_written),
+                        _ => false,
+                    }
+                })
+            })
+    }
+
+    /// Whether two arguments are the same bytes.
+    pub(crate) fn same_place(&self, first: Argument, second: Argument) -> bool {
+        match (self.get(first), self.get(second)) {
+            (Some(a), Some(b)) => a.buffer() == b.buffer() && a.offset() == b.offset(),
+            _ => false,
+        }
+    }
+}
+
+/// The elementwise kernels read a quad before they write it, so that an output may lie exactly over its input.
+fn may_be_in_place(first: Argument, second: Argument) -> bool {
+    matches!(
+        (first, second),
+        (Argument::X, Argument::Y)
+            | (Argument::Y, Argument::X)
+            | (Argument::Dy, Argument::Dx)
+            | (Argument::Dx, Argument::Dy)
+    )
+}
+
+/// Size, alignment and usage of one slice.
+pub(crate) fn check_slice(
+    argument: &'static str,
+    slice: BufferSlice<'_>,
+    needed: u64,
+    facts: &DeviceFacts,
+) -> Result<(), Error> {
+    if slice.size() < needed {
+        return Err(Error::TooSmall { argument, bytes: slice.size(), needed });
+    }
+    let alignment = facts.offset_alignment;
+    if !slice.offset().is_multiple_of(alignment) {
+        return Err(Error::Misaligned { argument, offset: slice.offset(), alignment });
+    }
+    let usage = slice.buffer().usage();
+    if !usage.contains(BufferUsages::STORAGE) {
+        return Err(Error::MissingUsage { argument, usage: "STORAGE", has: format!("{usage:?}") });
+    }
+    Ok(())
+}
+
+/// The binding of a slice, or of a window of it.
+pub(crate) fn resource<'a>(
+    slice: BufferSlice<'a>,
+    bytes: u64,
+    window: Option<Window>,
+    dtype: DType,
+) -> wgpu::BindingResource<'a> {
+    let (offset, size) = match window {
+        Some(window) => (window.first_element * dtype.bytes(), dtype.tensor_bytes(window.elements)),
+        None => (0, bytes),
+    };
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer: slice.buffer(),
+        offset: slice.offset() + offset,
+        size: wgpu::BufferSize::new(size),
+    })
+}

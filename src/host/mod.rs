@@ -1,0 +1,10 @@
+//! For prototypes, tests and the command line: owns a device and a queue, uploads, submits, waits, downloads.
+//!
+//! Nothing in the core needs it; a host with its own device and queue can leave it aside, or wrap them with
+//! [`Gpu::from_device`].
+
+mod gpu;
+mod tensor;
+
+pub use gpu::{AdapterSummary, Gpu};
+pub use tensor::Tensor;

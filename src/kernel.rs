@@ -1,0 +1,110 @@
+//! From program to pipeline; the only place that creates pipelines.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::error::Error;
+use crate::plan::Program;
+use crate::shader;
+
+/// A compiled program.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+/// The pipelines of one device, built when first needed and kept.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    cache: Option<wgpu::PipelineCache>,
+    built: Mutex<HashMap<Program, Arc<Kernel>>>,
+}
+
+impl Kernels {
+    pub(crate) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
+        Self { cache, built: Mutex::default() }
+    }
+
+    /// How many pipelines have been compiled.
+    pub(crate) fn count(&self) -> usize {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(crate) fn get(&self, device: &wgpu::Device, program: &Program) -> Result<Arc<Kernel>, Error> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = built.get(program) {
+            return Ok(kernel.clone());
+        }
+        let kernel = Arc::new(self.build(device, program)?);
+        built.insert(program.clone(), kernel.clone());
+        Ok(kernel)
+    }
+
+    fn build(&self, device: &wgpu::Device, program: &Program) -> Result<Kernel, Error> {
+        let name = program.kernel.name();
+        let label = format!("batchnorm.{name}");
+        guarded(device, &label, || {
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(&label),
+                source: wgpu::ShaderSource::Wgsl(shader::text(program).into()),
+            });
+            let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                count: None,
+            };
+            let storage = program.arguments().into_iter().enumerate().map(|(index, (argument, written))| {
+                let read_only = !shader::is_read_write(program, argument, written);
+                entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only })
+            });
+            let entries: Vec<_> = std::iter::once(entry(0, wgpu::BufferBindingType::Uniform)).chain(storage).collect();
+            let layout = device
+                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(name),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &shader::overrides(program),
+                    // Every lane writes its slot before any lane reads it.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: self.cache.as_ref(),
+            });
+            Kernel { pipeline, layout }
+        })
+    }
+}
+
+/// Creates something inside error scopes, so that a refusal comes back as a value and the host's handlers stay silent.
+///
+/// In a browser a scope answers later, so there the scopes only keep the host's handlers silent.
+pub(crate) fn guarded<T>(device: &wgpu::Device, what: &str, create: impl FnOnce() -> T) -> Result<T, Error> {
+    let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let created = create();
+    let refused = [ready(validation.pop()), ready(memory.pop())].into_iter().flatten().flatten().next();
+    match refused {
+        Some(error) => Err(Error::Device { what: what.to_owned(), message: error.to_string() }),
+        None => Ok(created),
+    }
+}
+
+/// The value of a future that is ready at once, which natively an error scope's is.
+fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}

@@ -1,0 +1,459 @@
+//! An operation (per shape), a bound operation (per set of buffers), and recording it (per step).
+
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+
+use wgpu::BufferSlice;
+use wgpu::util::DeviceExt;
+
+use crate::batch_norm::Shared;
+use crate::binding::{self, Bindings};
+use crate::config::Config;
+use crate::error::Error;
+use crate::kernel::{Kernel, guarded};
+use crate::plan::{Argument, Dispatch, Kernel as KernelName, Operation, Parameters, Plan, Program};
+use crate::shape::Shape;
+
+/// An operation: the plan of one computation for one shape on one device, with its parameters and scratch.
+///
+/// Made by [`BatchNorm`](crate::BatchNorm), kept for as long as the shape comes back, bound to buffers with
+/// [`Prepared::bind`].
+#[derive(Debug)]
+pub struct Prepared<K> {
+    shared: Arc<Shared>,
+    shape: Shape,
+    config: Config,
+    plan: Plan,
+    /// One slot per dispatch, written once.
+    parameters: wgpu::Buffer,
+    /// Bytes between two slots.
+    slot: u64,
+    /// Made at the first bind that brings none.
+    scratch: OnceLock<wgpu::Buffer>,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Prepared<K> {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        operation: Operation,
+        shape: &Shape,
+        config: &Config,
+    ) -> Result<Self, Error> {
+        let plan = Plan::new(operation, shape, config, &shared.facts, &shared.tuning)?;
+        let device = &shared.device;
+        let slot = (size_of::<Parameters>() as u64).next_multiple_of(u64::from(shared.uniform_alignment));
+        let mut contents = vec![0u8; (slot as usize * plan.dispatches.len()).max(slot as usize)];
+        for (chunk, dispatch) in contents.chunks_mut(slot as usize).zip(&plan.dispatches) {
+            let bytes = bytemuck::bytes_of(&dispatch.parameters);
+            chunk[..bytes.len()].copy_from_slice(bytes);
+        }
+        let parameters = guarded(device, "the parameters", || {
+            device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+                label: Some("batchnorm.parameters"),
+                contents: &contents,
+                usage: binding::PARAMETERS_USAGE,
+            })
+        })?;
+        // Compiled here, so that the first step is not the slow one.
+        for dispatch in &plan.dispatches {
+            shared.kernels.get(device, &shared.variant(&dispatch.program))?;
+        }
+        Ok(Self {
+            shared: shared.clone(),
+            shape: shape.clone(),
+            config: *config,
+            plan,
+            parameters,
+            slot,
+            scratch: OnceLock::new(),
+            kind: PhantomData,
+        })
+    }
+
+    /// Checks the buffers and makes the bind groups.
+    ///
+    /// # Errors
+    /// [`Error::TooSmall`] · [`Error::Misaligned`] · [`Error::MissingUsage`] · [`Error::Missing`] ·
+    /// [`Error::Overlap`] where two arguments share bytes and one is written · [`Error::Device`] for what only the
+    /// device can know
+    pub fn bind(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
+        let (shape, dtype, facts) = (&self.shape, self.config.dtype, &self.shared.facts);
+        let bindings = Bindings::check(&buffers.given(), &self.plan, shape, dtype, facts)?;
+        let scratch = self.scratch(device, buffers.scratch(), &bindings)?;
+        guarded(device, "the bind groups", || {
+            let steps = self
+                .plan
+                .dispatches
+                .iter()
+                .enumerate()
+                .map(|(index, dispatch)| self.step(device, index, dispatch, &bindings, scratch))
+                .collect::<Result<Vec<_>, Error>>()?;
+            Ok(Bound { steps })
+        })?
+    }
+
+    /// Bytes of scratch that the operation needs, beside its parameters.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.plan.scratch_bytes
+    }
+
+    /// What will be dispatched, and why.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn scratch<'a>(
+        &'a self,
+        device: &wgpu::Device,
+        given: Option<BufferSlice<'a>>,
+        bindings: &Bindings<'_>,
+    ) -> Result<Option<BufferSlice<'a>>, Error> {
+        let needed = self.plan.scratch_bytes;
+        if needed == 0 {
+            return Ok(None);
+        }
+        if let Some(slice) = given {
+            binding::check_slice("scratch", slice, needed, &self.shared.facts)?;
+            bindings.check_apart("scratch", slice, needed, &self.shape, self.config.dtype)?;
+            return Ok(Some(slice));
+        }
+        if let Some(buffer) = self.scratch.get() {
+            return Ok(Some(buffer.slice(..)));
+        }
+        let buffer = guarded(device, "the scratch", || {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("batchnorm.scratch"),
+                size: needed,
+                usage: binding::SCRATCH_USAGE,
+                mapped_at_creation: false,
+            })
+        })?;
+        Ok(Some(self.scratch.get_or_init(|| buffer).slice(..)))
+    }
+
+    fn step(
+        &self,
+        device: &wgpu::Device,
+        index: usize,
+        dispatch: &Dispatch,
+        bindings: &Bindings<'_>,
+        scratch: Option<BufferSlice<'_>>,
+    ) -> Result<Step, Error> {
+        let program = self.variant(&dispatch.program, bindings);
+        let kernel = self.shared.kernels.get(device, &program)?;
+        let mut entries = vec![wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &self.parameters,
+                offset: index as u64 * self.slot,
+                size: wgpu::BufferSize::new(size_of::<Parameters>() as u64),
+            }),
+        }];
+        for (index, (argument, _)) in program.arguments().into_iter().enumerate() {
+            let missing = Error::Missing { argument: argument.name(), reason: "the plan binds it" };
+            let resource = if argument.is_scratch() {
+                let place = self.plan.scratch.iter().find(|s| s.0 == argument);
+                let (slice, &(_, offset, bytes)) = scratch.zip(place).ok_or(missing)?;
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: slice.buffer(),
+                    offset: slice.offset() + offset,
+                    size: wgpu::BufferSize::new(bytes),
+                })
+            } else {
+                let slice = bindings.get(argument).ok_or(missing)?;
+                let bytes = binding::bytes_needed(argument, &self.shape, self.config.dtype);
+                let window = dispatch.window.filter(|_| argument.is_tensor());
+                binding::resource(slice, bytes, window, self.config.dtype)
+            };
+            entries.push(wgpu::BindGroupEntry { binding: index as u32 + 1, resource });
+        }
+        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("batchnorm"),
+            layout: &kernel.layout,
+            entries: &entries,
+        });
+        Ok(Step { kernel, bind_group, workgroups: dispatch.workgroups })
+    }
+
+    /// The variant of a program that these buffers need.
+    fn variant(&self, program: &Program, bindings: &Bindings<'_>) -> Program {
+        let mut program = self.shared.variant(program);
+        program.in_place = match program.kernel {
+            KernelName::ScaleShift => bindings.same_place(Argument::X, Argument::Y),
+            KernelName::BackwardInput => bindings.same_place(Argument::Dy, Argument::Dx),
+            _ => false,
+        };
+        program.shared = bindings.share_a_buffer(&program.arguments());
+        program
+    }
+}
+
+#[derive(Debug)]
+struct Step {
+    kernel: Arc<Kernel>,
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+}
+
+/// An operation with its buffers: ready to be recorded any number of times.
+#[derive(Debug)]
+pub struct Bound {
+    steps: Vec<Step>,
+}
+
+impl Bound {
+    /// Records the dispatches into the caller's pass. Cannot fail and allocates nothing of ours.
+    ///
+    /// Sets pipelines and bind group 0 of the pass and nothing else.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        for step in &self.steps {
+            pass.set_pipeline(&step.kernel.pipeline);
+            pass.set_bind_group(0, &step.bind_group, &[]);
+            let [x, y, z] = step.workgroups;
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    /// How many dispatches [`Bound::record`] issues.
+    pub fn dispatches(&self) -> usize {
+        self.steps.len()
+    }
+}
+
+/// The running statistics that a training operation updates, or that inference reads.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningStatistics<'a> {
+    /// Running mean, `[channels]` f32.
+    pub mean: BufferSlice<'a>,
+    /// Running variance, `[channels]` f32.
+    pub variance: BufferSlice<'a>,
+    /// Batches seen, one `u32`: needed where the configuration counts batches or averages cumulatively.
+    pub batches: Option<BufferSlice<'a>>,
+}
+
+/// What a training operation reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingBuffers<'a> {
+    /// Input, `[outer, channels, inner]` in the storage type.
+    pub x: BufferSlice<'a>,
+    /// Added before the activation, like `x`; where the configuration has a residual.
+    pub residual: Option<BufferSlice<'a>>,
+    /// Scale, `[channels]` f32; where the configuration has gamma.
+    pub gamma: Option<BufferSlice<'a>>,
+    /// Shift, `[channels]` f32; where the configuration has beta.
+    pub beta: Option<BufferSlice<'a>>,
+    /// Updated; where the configuration has a running update.
+    pub running: Option<RunningStatistics<'a>>,
+    /// Written: `[channels] × vec4<f32>`: K, d, inverse_std, variance; the mean is K + d. Backward reads it.
+    pub saved: BufferSlice<'a>,
+    /// Output, like `x`; may be exactly `x`, which then is lost to backward.
+    pub y: BufferSlice<'a>,
+    /// Scratch of `scratch_bytes()`, where the caller brings it.
+    pub scratch: Option<BufferSlice<'a>>,
+}
+
+/// What an inference operation reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct InferenceBuffers<'a> {
+    /// Input, `[outer, channels, inner]` in the storage type.
+    pub x: BufferSlice<'a>,
+    /// Added before the activation, like `x`; where the configuration has a residual.
+    pub residual: Option<BufferSlice<'a>>,
+    /// Scale, `[channels]` f32; where the configuration has gamma.
+    pub gamma: Option<BufferSlice<'a>>,
+    /// Shift, `[channels]` f32; where the configuration has beta.
+    pub beta: Option<BufferSlice<'a>>,
+    /// Mean, `[channels]` f32.
+    pub mean: BufferSlice<'a>,
+    /// Variance, `[channels]` f32.
+    pub variance: BufferSlice<'a>,
+    /// Output, like `x`; may be exactly `x`.
+    pub y: BufferSlice<'a>,
+}
+
+/// What a backward operation reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct BackwardBuffers<'a> {
+    /// The input of the forward step, `[outer, channels, inner]` in the storage type.
+    pub x: BufferSlice<'a>,
+    /// Gradient of the output, like `x`.
+    pub dy: BufferSlice<'a>,
+    /// What the training step saved, `[channels] × vec4<f32>`.
+    pub saved: BufferSlice<'a>,
+    /// Scale, `[channels]` f32; where the configuration has gamma.
+    pub gamma: Option<BufferSlice<'a>>,
+    /// Shift, `[channels]` f32; read only to find the mask of a ReLU.
+    pub beta: Option<BufferSlice<'a>>,
+    /// Gradient of the input, like `x`; may be exactly `dy`.
+    pub dx: Option<BufferSlice<'a>>,
+    /// Gradient of gamma, `[channels]` f32.
+    pub dgamma: Option<BufferSlice<'a>>,
+    /// Gradient of beta, `[channels]` f32.
+    pub dbeta: Option<BufferSlice<'a>>,
+    /// Gradient of the residual, like `x`; where the configuration has a residual.
+    pub dresidual: Option<BufferSlice<'a>>,
+    /// Scratch of `scratch_bytes()`, where the caller brings it.
+    pub scratch: Option<BufferSlice<'a>>,
+}
+
+/// What a backward operation with frozen statistics reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct FrozenBackwardBuffers<'a> {
+    /// The input of the forward step, `[outer, channels, inner]` in the storage type.
+    pub x: BufferSlice<'a>,
+    /// Gradient of the output, like `x`.
+    pub dy: BufferSlice<'a>,
+    /// Mean that inference used, `[channels]` f32.
+    pub mean: BufferSlice<'a>,
+    /// Variance that inference used, `[channels]` f32.
+    pub variance: BufferSlice<'a>,
+    /// Scale, `[channels]` f32; where the configuration has gamma.
+    pub gamma: Option<BufferSlice<'a>>,
+    /// Shift, `[channels]` f32; read only to find the mask of a ReLU.
+    pub beta: Option<BufferSlice<'a>>,
+    /// Gradient of the input, like `x`; may be exactly `dy`.
+    pub dx: Option<BufferSlice<'a>>,
+    /// Gradient of gamma, `[channels]` f32.
+    pub dgamma: Option<BufferSlice<'a>>,
+    /// Gradient of beta, `[channels]` f32.
+    pub dbeta: Option<BufferSlice<'a>>,
+    /// Gradient of the residual, like `x`; where the configuration has a residual.
+    pub dresidual: Option<BufferSlice<'a>>,
+    /// Scratch of `scratch_bytes()`, where the caller brings it.
+    pub scratch: Option<BufferSlice<'a>>,
+}
+
+type Given<'a> = Vec<(Argument, Option<BufferSlice<'a>>)>;
+
+/// Which buffers an operation takes; implemented by [`Training`], [`Inference`], [`Backward`] and [`FrozenBackward`].
+pub trait Kind: private::Sealed {
+    /// The buffers.
+    type Buffers<'a>: Buffers<'a>;
+}
+
+/// The buffers of an operation, as a list of arguments.
+pub trait Buffers<'a>: private::Sealed {
+    #[doc(hidden)]
+    fn given(&self) -> Given<'a>;
+    #[doc(hidden)]
+    fn scratch(&self) -> Option<BufferSlice<'a>> {
+        None
+    }
+}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for super::Training {}
+    impl Sealed for super::TrainingBuffers<'_> {}
+    impl Sealed for super::Inference {}
+    impl Sealed for super::InferenceBuffers<'_> {}
+    impl Sealed for super::Backward {}
+    impl Sealed for super::BackwardBuffers<'_> {}
+    impl Sealed for super::FrozenBackward {}
+    impl Sealed for super::FrozenBackwardBuffers<'_> {}
+}
+
+/// Marks an operation that normalises with the batch's own statistics: takes [`TrainingBuffers`].
+#[derive(Clone, Copy, Debug)]
+pub enum Training {}
+/// Marks an operation that normalises with given statistics: takes [`InferenceBuffers`].
+#[derive(Clone, Copy, Debug)]
+pub enum Inference {}
+/// Marks an operation that computes the gradients of training: takes [`BackwardBuffers`].
+#[derive(Clone, Copy, Debug)]
+pub enum Backward {}
+/// Marks an operation that computes the gradients of inference: takes [`FrozenBackwardBuffers`].
+#[derive(Clone, Copy, Debug)]
+pub enum FrozenBackward {}
+
+impl Kind for Training {
+    type Buffers<'a> = TrainingBuffers<'a>;
+}
+
+impl<'a> Buffers<'a> for TrainingBuffers<'a> {
+    fn given(&self) -> Given<'a> {
+        vec![
+            (Argument::X, Some(self.x)),
+            (Argument::Residual, self.residual),
+            (Argument::Gamma, self.gamma),
+            (Argument::Beta, self.beta),
+            (Argument::RunningMean, self.running.map(|r| r.mean)),
+            (Argument::RunningVariance, self.running.map(|r| r.variance)),
+            (Argument::Batches, self.running.and_then(|r| r.batches)),
+            (Argument::Saved, Some(self.saved)),
+            (Argument::Y, Some(self.y)),
+        ]
+    }
+
+    fn scratch(&self) -> Option<BufferSlice<'a>> {
+        self.scratch
+    }
+}
+
+impl Kind for Inference {
+    type Buffers<'a> = InferenceBuffers<'a>;
+}
+
+impl<'a> Buffers<'a> for InferenceBuffers<'a> {
+    fn given(&self) -> Given<'a> {
+        vec![
+            (Argument::X, Some(self.x)),
+            (Argument::Residual, self.residual),
+            (Argument::Gamma, self.gamma),
+            (Argument::Beta, self.beta),
+            (Argument::RunningMean, Some(self.mean)),
+            (Argument::RunningVariance, Some(self.variance)),
+            (Argument::Y, Some(self.y)),
+        ]
+    }
+}
+
+impl Kind for Backward {
+    type Buffers<'a> = BackwardBuffers<'a>;
+}
+
+impl<'a> Buffers<'a> for BackwardBuffers<'a> {
+    fn given(&self) -> Given<'a> {
+        vec![
+            (Argument::X, Some(self.x)),
+            (Argument::Dy, Some(self.dy)),
+            (Argument::Saved, Some(self.saved)),
+            (Argument::Gamma, self.gamma),
+            (Argument::Beta, self.beta),
+            (Argument::Dx, self.dx),
+            (Argument::Dgamma, self.dgamma),
+            (Argument::Dbeta, self.dbeta),
+            (Argument::Dresidual, self.dresidual),
+        ]
+    }
+
+    fn scratch(&self) -> Option<BufferSlice<'a>> {
+        self.scratch
+    }
+}
+
+impl Kind for FrozenBackward {
+    type Buffers<'a> = FrozenBackwardBuffers<'a>;
+}
+
+impl<'a> Buffers<'a> for FrozenBackwardBuffers<'a> {
+    fn given(&self) -> Given<'a> {
+        vec![
+            (Argument::X, Some(self.x)),
+            (Argument::Dy, Some(self.dy)),
+            (Argument::RunningMean, Some(self.mean)),
+            (Argument::RunningVariance, Some(self.variance)),
+            (Argument::Gamma, self.gamma),
+            (Argument::Beta, self.beta),
+            (Argument::Dx, self.dx),
+            (Argument::Dgamma, self.dgamma),
+            (Argument::Dbeta, self.dbeta),
+            (Argument::Dresidual, self.dresidual),
+        ]
+    }
+
+    fn scratch(&self) -> Option<BufferSlice<'a>> {
+        self.scratch
+    }
+}

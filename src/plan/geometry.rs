@@ -1,0 +1,349 @@
+//! How a tensor is cut into parts, and parts into dispatches: integers only.
+
+use std::ops::Range;
+
+use super::{DeviceFacts, Parameters, Tuning, Walk};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::shape::Shape;
+
+/// Steps of a lane between two folds: at most this many values are summed before their mean becomes the next anchor.
+pub const STEPS_PER_FOLD: u32 = 64;
+
+/// A part of a reduction lies in a stretch of at most this many elements (or in one row, if that is longer), so that a
+/// tensor above the binding limit can be cut between parts: 8 MiB of f32.
+const STRETCH_ELEMENTS: u64 = 2 << 20;
+
+/// A stretch of a tensor that one dispatch binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First element bound; a multiple of what the device's offset alignment holds.
+    pub first_element: u64,
+    /// Elements bound.
+    pub elements: u64,
+}
+
+/// How one kernel goes through one shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Geometry {
+    /// The walk.
+    pub walk: Walk,
+    /// Lanes in x where lanes are two-dimensional.
+    pub lanes_x: u32,
+    /// The grid's numbers, before windows.
+    pub parameters: Parameters,
+    /// Parts, each with all its columns.
+    pub parts: u32,
+    /// Workgroups per part.
+    pub columns_per_part: u32,
+    /// Parts that are never separated: together they cover one stretch of the tensor.
+    pub parts_per_stretch: u32,
+    /// Why this walk.
+    pub reason: &'static str,
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// The period, in quads, after which the channels of a flat tensor repeat.
+fn period_quads(shape: &Shape) -> u64 {
+    let row = u64::from(shape.channels()) * u64::from(shape.inner());
+    row / greatest_common_divisor(row, 4)
+}
+
+/// Quads per row for a walk down columns: the period, repeated until a row fills the lanes evenly.
+fn columns_for(shape: &Shape, lanes: u32) -> u64 {
+    let period = period_quads(shape);
+    let lanes = u64::from(lanes);
+    let quads = u64::from(shape.elements()).div_ceil(4);
+    let mut columns = period;
+    if period < 4 * lanes {
+        let even = period * (lanes / greatest_common_divisor(period, lanes));
+        // Never at the price of too few rows.
+        if even * 4 <= quads {
+            columns = even;
+        }
+    }
+    columns
+}
+
+fn parts_wanted(quads_per_column: u64, columns: u64, tuning: &Tuning) -> u64 {
+    let fill = u64::from(tuning.reduce_workgroups).div_ceil(columns.max(1));
+    let most = (quads_per_column / u64::from(tuning.part_quads_min)).max(1);
+    let least = quads_per_column.div_ceil(u64::from(tuning.part_quads_max)).max(1);
+    fill.min(most).max(least)
+}
+
+impl Geometry {
+    /// How a reduction goes through a shape that is not empty.
+    pub fn reduce(shape: &Shape, tuning: &Tuning) -> Self {
+        let lanes = tuning.reduce_lanes;
+        let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
+        let plane_quads = inner / 4;
+        let base = Parameters::of(shape);
+        let row = u64::from(channels) * u64::from(inner);
+        let rows_per_stretch = (STRETCH_ELEMENTS / row).max(1) as u32;
+        if plane_quads >= tuning.reduce_along_quads.max(2) {
+            let per_channel = u64::from(outer) * u64::from(plane_quads);
+            let parts = parts_wanted(per_channel, u64::from(channels), tuning);
+            let (planes_per_part, chunks) = if parts <= u64::from(outer) {
+                (outer.div_ceil(parts as u32).min(rows_per_stretch), 1)
+            } else {
+                (1, parts.div_ceil(u64::from(outer)) as u32)
+            };
+            // A chunk is whole trips of all lanes, so that only the last is ragged.
+            let trip = 4 * lanes;
+            let chunk = if chunks == 1 { plane_quads } else { plane_quads.div_ceil(chunks).next_multiple_of(trip) };
+            let chunks = plane_quads.div_ceil(chunk);
+            let longest = lanes * STEPS_PER_FOLD;
+            let segment = chunk.min(longest);
+            let parts = outer.div_ceil(planes_per_part) * chunks;
+            return Self {
+                walk: Walk::Along,
+                lanes_x: lanes,
+                parameters: Parameters {
+                    planes_per_part,
+                    chunk,
+                    chunks,
+                    segment,
+                    segments_per_fold: (longest / segment).max(1),
+                    slots: parts,
+                    ..base
+                },
+                parts,
+                columns_per_part: channels,
+                parts_per_stretch: chunks,
+                reason: "planes are long enough for all lanes of a workgroup",
+            };
+        }
+        if inner >= tuning.reduce_across_inner && outer > 1 {
+            let phases = 4 / greatest_common_divisor(row, 4) as u32;
+            let places = inner.div_ceil(4) + 1;
+            let lanes_x = places.next_power_of_two().min(lanes);
+            let planes_of_phase = outer.div_ceil(phases);
+            let per_channel = u64::from(outer) * u64::from(inner.div_ceil(4));
+            let parts = parts_wanted(per_channel, u64::from(channels), tuning).div_ceil(u64::from(phases)) as u32;
+            let planes_per_part = planes_of_phase.div_ceil(parts).min((rows_per_stretch / phases).max(1));
+            let parts = planes_of_phase.div_ceil(planes_per_part) * phases;
+            return Self {
+                walk: Walk::Across,
+                lanes_x,
+                parameters: Parameters { planes_per_part, phases, slots: parts, ..base },
+                parts,
+                columns_per_part: channels,
+                parts_per_stretch: phases,
+                reason: "planes are shorter than a workgroup's lanes, so lanes go from plane to plane",
+            };
+        }
+        let columns = columns_for(shape, lanes);
+        let lanes_x = Self::lanes_x(columns, lanes, tuning);
+        let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+        let blocks = columns.div_ceil(u64::from(lanes_x));
+        // Each part leaves a record per column element; keep them below a hundredth of x.
+        let parts = parts_wanted(rows * u64::from(lanes_x), blocks, tuning).min((rows / 400).max(1));
+        let rows_per_part = rows.div_ceil(parts).min((STRETCH_ELEMENTS / (4 * columns)).max(1)) as u32;
+        let parts = (rows as u32).div_ceil(rows_per_part);
+        let copies = (4 * columns / u64::from(channels)) as u32;
+        Self {
+            walk: Walk::Columns,
+            lanes_x,
+            parameters: Parameters {
+                columns: columns as u32,
+                rows: rows as u32,
+                rows_per_part,
+                slots: parts * copies,
+                ..base
+            },
+            parts,
+            columns_per_part: blocks as u32,
+            parts_per_stretch: 1,
+            reason: "neighbours in memory belong to different channels, so each lane keeps to its column",
+        }
+    }
+
+    /// How an elementwise kernel goes through a shape that is not empty.
+    pub fn apply(shape: &Shape, tuning: &Tuning) -> Self {
+        let lanes = tuning.apply_lanes;
+        let inner = shape.inner();
+        let plane_quads = inner / 4;
+        let base = Parameters::of(shape);
+        if plane_quads >= tuning.apply_along_quads {
+            let planes = shape.outer() * shape.channels();
+            let trip = 4 * lanes;
+            // A plane of an unaligned tensor can own one quad more than it can fill.
+            let owned = inner.div_ceil(4);
+            let chunk = if owned <= tuning.apply_quads {
+                owned
+            } else {
+                owned.div_ceil(owned.div_ceil(tuning.apply_quads)).next_multiple_of(trip)
+            };
+            let chunks = owned.div_ceil(chunk);
+            let planes_per_part = if chunks == 1 { (tuning.apply_quads / owned).max(1) } else { 1 };
+            return Self {
+                walk: Walk::Along,
+                lanes_x: lanes,
+                parameters: Parameters { planes_per_part, chunk, chunks, ..base },
+                parts: planes.div_ceil(planes_per_part) * chunks,
+                columns_per_part: 1,
+                parts_per_stretch: 1,
+                reason: "planes are long enough for all lanes of a workgroup",
+            };
+        }
+        let columns = columns_for(shape, lanes);
+        let lanes_x = Self::lanes_x(columns, lanes, tuning);
+        let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+        let rows_per_part = (u64::from(tuning.apply_quads) / u64::from(lanes_x))
+            .min(STRETCH_ELEMENTS / (4 * columns))
+            .clamp(1, rows) as u32;
+        Self {
+            walk: Walk::Columns,
+            lanes_x,
+            parameters: Parameters { columns: columns as u32, rows: rows as u32, rows_per_part, ..base },
+            parts: (rows as u32).div_ceil(rows_per_part),
+            columns_per_part: columns.div_ceil(u64::from(lanes_x)) as u32,
+            parts_per_stretch: 1,
+            reason: "neighbours in memory belong to different channels, so each lane keeps to its column",
+        }
+    }
+
+    fn lanes_x(columns: u64, lanes: u32, tuning: &Tuning) -> u32 {
+        let wide = (lanes / tuning.column_rows).max(1);
+        (columns.next_power_of_two().min(u64::from(wide))) as u32
+    }
+
+    /// Elements that a rectangle of the grid touches: one stretch of the flat tensor.
+    fn stretch(&self, shape: &Shape, parts: Range<u32>, columns: Range<u32>) -> Range<u64> {
+        let p = &self.parameters;
+        let row = u64::from(shape.channels()) * u64::from(shape.inner());
+        let plane = u64::from(shape.inner());
+        let (from, to) = match self.walk {
+            Walk::Columns => {
+                let width = 4 * u64::from(p.columns);
+                let part = width * u64::from(p.rows_per_part);
+                if p.rows_per_part == 1 && parts.len() == 1 {
+                    let block = 4 * u64::from(self.lanes_x);
+                    let start = u64::from(parts.start) * width;
+                    (start + u64::from(columns.start) * block, start + (u64::from(columns.end) * block).min(width))
+                } else {
+                    (u64::from(parts.start) * part, u64::from(parts.end) * part)
+                }
+            }
+            Walk::Across => {
+                let part = row * u64::from(p.planes_per_part) * u64::from(p.phases);
+                (u64::from(parts.start / p.phases) * part, u64::from(parts.end.div_ceil(p.phases)) * part)
+            }
+            Walk::Along => {
+                let (groups, chunks) = (parts.start / p.chunks..parts.end.div_ceil(p.chunks), p.chunks);
+                let one_plane = groups.len() == 1 && p.planes_per_part == 1;
+                // Elementwise parts are planes of all channels; a reduction has its channels as columns.
+                let group = if self.columns_per_part == 1 { plane } else { row } * u64::from(p.planes_per_part);
+                let start = u64::from(groups.start) * group;
+                if one_plane && columns.len() == 1 {
+                    let start = start + u64::from(columns.start) * plane;
+                    let chunk = 4 * u64::from(p.chunk);
+                    let last = parts.end.is_multiple_of(chunks);
+                    let end = if last { plane } else { plane.min(u64::from(parts.end % chunks) * chunk + 4) };
+                    (start + u64::from(parts.start % chunks) * chunk, start + end)
+                } else if one_plane {
+                    (start + u64::from(columns.start) * plane, start + u64::from(columns.end) * plane)
+                } else {
+                    (start, u64::from(groups.end) * group)
+                }
+            }
+        };
+        let elements = u64::from(shape.elements());
+        from.min(elements) / 4 * 4..to.next_multiple_of(4).min(elements)
+    }
+
+    /// Cuts the grid into dispatches whose tensors fit a binding; the parts, and so the results, stay the same.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLimit`] if one part alone does not fit
+    pub fn windows(
+        &self,
+        shape: &Shape,
+        dtype: DType,
+        facts: &DeviceFacts,
+    ) -> Result<Vec<(Parameters, Window)>, Error> {
+        let mut dispatches = Vec::new();
+        self.cut(shape, dtype, facts, 0..self.parts, 0..self.columns_per_part, &mut dispatches)?;
+        Ok(dispatches)
+    }
+
+    fn cut(
+        &self,
+        shape: &Shape,
+        dtype: DType,
+        facts: &DeviceFacts,
+        parts: Range<u32>,
+        columns: Range<u32>,
+        dispatches: &mut Vec<(Parameters, Window)>,
+    ) -> Result<(), Error> {
+        let stretch = self.stretch(shape, parts.clone(), columns.clone());
+        // Windows start where both the device's alignment and the quads allow.
+        let grain = (facts.offset_alignment / dtype.bytes()).max(4);
+        let first_element = stretch.start / grain * grain;
+        let bytes = dtype.tensor_bytes(stretch.end - first_element);
+        if bytes <= facts.binding_bytes {
+            let window = Window { first_element, elements: stretch.end - first_element };
+            let workgroups = u64::from(parts.end - parts.start) * u64::from(columns.end - columns.start);
+            let parameters = Parameters {
+                window: (first_element / 4) as u32,
+                first_part: parts.start,
+                first_column: columns.start,
+                column_count: columns.end - columns.start,
+                workgroups: workgroups as u32,
+                grid_width: grid(workgroups, facts)?[0],
+                ..self.parameters
+            };
+            dispatches.push((parameters, window));
+            return Ok(());
+        }
+        let unit = self.parts_per_stretch;
+        let halves = |range: &Range<u32>, unit: u32| {
+            let middle = range.start + (range.end - range.start).div_ceil(unit) / 2 * unit;
+            [range.start..middle, middle..range.end]
+        };
+        if parts.end - parts.start > unit {
+            for half in halves(&parts, unit) {
+                self.cut(shape, dtype, facts, half, columns.clone(), dispatches)?;
+            }
+        } else if columns.end - columns.start > 1 {
+            for half in halves(&columns, 1) {
+                self.cut(shape, dtype, facts, parts.clone(), half, dispatches)?;
+            }
+        } else if parts.end - parts.start > 1 && self.walk == Walk::Along {
+            for half in halves(&parts, 1) {
+                self.cut(shape, dtype, facts, half, columns.clone(), dispatches)?;
+            }
+        } else {
+            return Err(Error::DeviceLimit {
+                what: "one part of the tensor",
+                needed: bytes,
+                limit: facts.binding_bytes,
+                name: "max_storage_buffer_binding_size",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A grid of at least `workgroups` workgroups in two dimensions.
+///
+/// # Errors
+/// [`Error::DeviceLimit`] above the square of the device's limit per dimension
+pub fn grid(workgroups: u64, facts: &DeviceFacts) -> Result<[u32; 3], Error> {
+    let most = u64::from(facts.workgroups_per_dimension);
+    let height = workgroups.div_ceil(most.max(1));
+    if height > most || workgroups > u64::from(u32::MAX) {
+        return Err(Error::DeviceLimit {
+            what: "the grid",
+            needed: workgroups,
+            limit: most * most,
+            name: "max_compute_workgroups_per_dimension",
+        });
+    }
+    let width = workgroups.div_ceil(height.max(1));
+    Ok([width as u32, height as u32, 1])
+}

@@ -1,0 +1,317 @@
+//! From shape, configuration and device to the dispatches of an operation.
+
+use super::geometry::{Geometry, grid};
+use super::{Access, Argument, DeviceFacts, Dispatch, Kernel, Parameters, Program, Statistics, Tuning};
+use crate::config::{Activation, Config, Momentum, RunningVariance};
+use crate::error::Error;
+use crate::shape::Shape;
+
+/// What is to be computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Normalise with the batch's own statistics and save them.
+    Training,
+    /// Normalise with given statistics.
+    Inference,
+    /// Gradients through [`Operation::Training`].
+    Backward(Gradients),
+    /// Gradients through [`Operation::Inference`].
+    FrozenBackward(Gradients),
+}
+
+impl Operation {
+    /// The name that tables and files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Operation::Training => "training",
+            Operation::Inference => "inference",
+            Operation::Backward(_) => "backward",
+            Operation::FrozenBackward(_) => "frozen backward",
+        }
+    }
+}
+
+/// Which gradients a backward operation writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gradients {
+    /// Whether dx is written (and dresidual, where there is a residual).
+    pub input: bool,
+    /// What happens to dgamma and dbeta.
+    pub parameters: ParameterGradients,
+}
+
+impl Gradients {
+    /// dx, dgamma and dbeta, each overwritten.
+    pub const ALL: Gradients = Gradients { input: true, parameters: ParameterGradients::Overwrite };
+    /// dx alone.
+    pub const INPUT: Gradients = Gradients { input: true, parameters: ParameterGradients::None };
+    /// dgamma and dbeta alone, overwritten.
+    pub const PARAMETERS: Gradients = Gradients { input: false, parameters: ParameterGradients::Overwrite };
+}
+
+/// What happens to the gradients of gamma and beta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ParameterGradients {
+    /// They are not wanted.
+    None,
+    /// They replace what is there.
+    Overwrite,
+    /// They are added to what is there.
+    Accumulate,
+}
+
+/// The dispatches of one operation, and what they cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What is computed.
+    pub operation: Operation,
+    /// The dispatches, in order.
+    pub dispatches: Vec<Dispatch>,
+    /// Where each scratch argument lies: first byte and size.
+    pub scratch: Vec<(Argument, u64, u64)>,
+    /// Size of the scratch in bytes.
+    pub scratch_bytes: u64,
+    /// Bytes that must move between memory and kernels, tensors and per-channel values together.
+    pub bytes_moved: u64,
+    /// Why the tensor is walked as it is.
+    pub reason: &'static str,
+}
+
+struct Planner<'a> {
+    shape: &'a Shape,
+    config: &'a Config,
+    facts: &'a DeviceFacts,
+    tuning: Tuning,
+    dispatches: Vec<Dispatch>,
+}
+
+impl Plan {
+    /// Plans an operation. Pure: the same arguments give the same plan.
+    ///
+    /// # Errors
+    /// What [`Config::validate`] refuses · [`Error::TooFewValues`] where an unbiased running variance is asked for and
+    /// a channel has one value · [`Error::DeviceLimit`] where the device cannot bind or index as much
+    pub fn new(
+        operation: Operation,
+        shape: &Shape,
+        config: &Config,
+        facts: &DeviceFacts,
+        tuning: &Tuning,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let tensor_bytes = config.dtype.tensor_bytes(u64::from(shape.elements()));
+        if tensor_bytes > facts.buffer_bytes {
+            return Err(Error::DeviceLimit {
+                what: "the tensor",
+                needed: tensor_bytes,
+                limit: facts.buffer_bytes,
+                name: "max_buffer_size",
+            });
+        }
+        let mut planner = Planner { shape, config, facts, tuning: tuning.fitted(facts), dispatches: Vec::new() };
+        let empty = shape.elements() == 0;
+        let tensor = tensor_bytes;
+        let per_channel = 4 * u64::from(shape.channels());
+        let (bytes_moved, reason) = match operation {
+            Operation::Training => {
+                let unbiased = config.running_update && config.running_variance == RunningVariance::Unbiased;
+                if unbiased && shape.values_per_channel() == 1 {
+                    return Err(Error::TooFewValues { values: 1 });
+                }
+                let mut slots = 0;
+                if !empty {
+                    slots = planner.reduce(Kernel::MomentsPartial, Statistics::Saved)?;
+                }
+                planner.per_channel(Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes), slots)?;
+                let mut reason = "an empty batch has nothing to normalise";
+                if !empty {
+                    reason = planner.apply(Kernel::ScaleShift, Statistics::Saved, false)?;
+                    if config.running_update {
+                        planner.running_update()?;
+                    }
+                }
+                (3 * tensor + 8 * per_channel, reason)
+            }
+            Operation::Inference => {
+                let mut reason = "an empty batch has nothing to normalise";
+                if !empty {
+                    reason = planner.apply(Kernel::ScaleShift, Statistics::Running, false)?;
+                }
+                (2 * tensor + 4 * per_channel, reason)
+            }
+            Operation::Backward(gradients) => planner.backward(gradients, Statistics::Saved)?,
+            Operation::FrozenBackward(gradients) => planner.backward(gradients, Statistics::Running)?,
+        };
+        let residual = if config.residual { tensor } else { 0 };
+        let dispatches = planner.dispatches;
+        let mut plan = Self { operation, dispatches, scratch: Vec::new(), scratch_bytes: 0, bytes_moved, reason };
+        plan.bytes_moved += residual;
+        plan.lay_out_scratch(shape, facts)?;
+        for dispatch in &plan.dispatches {
+            let needed = dispatch.program.arguments().len() as u64;
+            if needed > u64::from(facts.storage_buffers) {
+                return Err(Error::DeviceLimit {
+                    what: dispatch.program.kernel.name(),
+                    needed,
+                    limit: u64::from(facts.storage_buffers),
+                    name: "max_storage_buffers_per_shader_stage",
+                });
+            }
+        }
+        Ok(plan)
+    }
+
+    fn lay_out_scratch(&mut self, shape: &Shape, facts: &DeviceFacts) -> Result<(), Error> {
+        for dispatch in &self.dispatches {
+            for (argument, _) in dispatch.program.arguments() {
+                if argument.is_scratch() && self.scratch.iter().all(|s| s.0 != argument) {
+                    let entries = if argument == Argument::Coefficients { 1 } else { dispatch.parameters.slots.max(1) };
+                    let bytes = argument.bytes_per_channel() * u64::from(shape.channels()) * u64::from(entries);
+                    if bytes > facts.binding_bytes {
+                        return Err(Error::DeviceLimit {
+                            what: "scratch",
+                            needed: bytes,
+                            limit: facts.binding_bytes,
+                            name: "max_storage_buffer_binding_size",
+                        });
+                    }
+                    let start = self.scratch_bytes.next_multiple_of(facts.offset_alignment.max(16));
+                    self.scratch.push((argument, start, bytes));
+                    self.scratch_bytes = start + bytes;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of the walk of the streaming kernels, for tables.
+    pub fn strategy(&self) -> &'static str {
+        self.dispatches.iter().find_map(|d| d.program.walk).map_or("nothing to do", |walk| walk.name())
+    }
+}
+
+impl Planner<'_> {
+    fn program(&self, kernel: Kernel, workgroup_size: u32, statistics: Statistics) -> Program {
+        Program {
+            dtype: self.config.dtype,
+            access: if self.shape.elements().is_multiple_of(4) { Access::Quad } else { Access::Word },
+            aligned: self.shape.inner().is_multiple_of(4),
+            statistics,
+            gamma: self.config.gamma,
+            beta: self.config.beta,
+            relu: self.config.activation == Activation::Relu,
+            ..Program::new(kernel, workgroup_size)
+        }
+    }
+
+    fn parameters(&self, parameters: Parameters) -> Parameters {
+        let momentum = match self.config.momentum {
+            Momentum::NewValue(weight) => weight,
+            Momentum::Cumulative => 0.0,
+        };
+        Parameters { epsilon: self.config.epsilon, momentum, ..parameters }
+    }
+
+    fn walk(&mut self, program: Program, geometry: &Geometry) -> Result<(), Error> {
+        let program = Program { walk: Some(geometry.walk), lanes_x: geometry.lanes_x, ..program };
+        for (parameters, window) in geometry.windows(self.shape, self.config.dtype, self.facts)? {
+            self.dispatches.push(Dispatch {
+                program: program.clone(),
+                workgroups: grid(u64::from(parameters.workgroups), self.facts)?,
+                parameters: self.parameters(parameters),
+                window: Some(window),
+            });
+        }
+        Ok(())
+    }
+
+    /// Pass 1; returns the records per channel.
+    fn reduce(&mut self, kernel: Kernel, statistics: Statistics) -> Result<u32, Error> {
+        let geometry = Geometry::reduce(self.shape, &self.tuning);
+        self.walk(self.program(kernel, self.tuning.reduce_lanes, statistics), &geometry)?;
+        Ok(geometry.parameters.slots)
+    }
+
+    /// An elementwise pass; returns why it goes as it goes.
+    fn apply(&mut self, kernel: Kernel, statistics: Statistics, backward: bool) -> Result<&'static str, Error> {
+        let geometry = Geometry::apply(self.shape, &self.tuning);
+        let program = Program {
+            residual: self.config.residual,
+            beta: self.config.beta && (!backward || self.config.activation == Activation::Relu),
+            ..self.program(kernel, self.tuning.apply_lanes, statistics)
+        };
+        self.walk(program, &geometry)?;
+        Ok(geometry.reason)
+    }
+
+    /// A pass over the channels alone, with as many lanes to a channel as its records can use.
+    fn per_channel(&mut self, program: Program, slots: u32) -> Result<(), Error> {
+        let lanes = program.workgroup_size;
+        let helpful = slots.div_ceil(4).max(1).next_power_of_two().min(lanes);
+        let lanes_x = lanes / helpful;
+        let channels = u64::from(self.shape.channels());
+        let workgroups = channels.div_ceil(u64::from(lanes_x));
+        self.single(Program { lanes_x, ..program }, slots, workgroups)
+    }
+
+    fn single(&mut self, program: Program, slots: u32, workgroups: u64) -> Result<(), Error> {
+        let workgroups_2d = grid(workgroups, self.facts)?;
+        self.dispatches.push(Dispatch {
+            program,
+            workgroups: workgroups_2d,
+            parameters: self.parameters(Parameters {
+                slots,
+                workgroups: workgroups as u32,
+                grid_width: workgroups_2d[0],
+                ..Parameters::of(self.shape)
+            }),
+            window: None,
+        });
+        Ok(())
+    }
+
+    fn running_update(&mut self) -> Result<(), Error> {
+        let lanes = self.tuning.merge_lanes;
+        let program = Program {
+            cumulative: self.config.momentum == Momentum::Cumulative,
+            counted: self.config.count_batches || self.config.momentum == Momentum::Cumulative,
+            unbiased: self.config.running_variance == RunningVariance::Unbiased,
+            ..Program::new(Kernel::RunningUpdate, lanes)
+        };
+        // All lanes read the counter before one writes it, so that they must be one workgroup.
+        let workgroups = if program.counted { 1 } else { u64::from(self.shape.channels().div_ceil(lanes)) };
+        self.single(program, 0, workgroups)
+    }
+
+    fn backward(&mut self, gradients: Gradients, statistics: Statistics) -> Result<(u64, &'static str), Error> {
+        let empty = self.shape.elements() == 0;
+        let training = statistics == Statistics::Saved;
+        let accumulate = gradients.parameters == ParameterGradients::Accumulate;
+        let parameters = gradients.parameters != ParameterGradients::None && (self.config.gamma || self.config.beta);
+        let tensor = self.config.dtype.tensor_bytes(u64::from(self.shape.elements()));
+        let mut bytes = 12 * 4 * u64::from(self.shape.channels());
+        if parameters || (training && gradients.input) {
+            let mut slots = 0;
+            if !empty {
+                slots = self.reduce(Kernel::BackwardPartial, statistics)?;
+                bytes += 2 * tensor;
+            }
+            let program = Program {
+                dgamma: parameters && self.config.gamma,
+                dbeta: parameters && self.config.beta,
+                accumulate,
+                coefficients: training && gradients.input && !empty,
+                statistics,
+                ..Program::new(Kernel::BackwardMerge, self.tuning.merge_lanes)
+            };
+            self.per_channel(program, slots)?;
+        }
+        let mut reason = "an empty batch has no gradients";
+        if gradients.input && !empty {
+            reason = self.apply(Kernel::BackwardInput, statistics, true)?;
+            let reads_x = training || self.config.activation == Activation::Relu;
+            bytes += (2 + u64::from(reads_x)) * tensor;
+        }
+        Ok((bytes, reason))
+    }
+}

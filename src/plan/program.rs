@@ -1,0 +1,324 @@
+//! The kernels, what each binds, and which variants of them exist.
+
+use crate::dtype::DType;
+
+/// What a dispatch computes; a stem that shader file, entry point and label share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kernel {
+    /// Moments of one part of each channel.
+    MomentsPartial,
+    /// Records of each channel into the saved statistics.
+    MomentsMerge,
+    /// Running statistics from the saved ones.
+    RunningUpdate,
+    /// Normalise, scale, shift.
+    ScaleShift,
+    /// Sums of backward over one part of each channel.
+    BackwardPartial,
+    /// Sums of each channel into gradients and coefficients.
+    BackwardMerge,
+    /// Gradient of the input.
+    BackwardInput,
+}
+
+impl Kernel {
+    /// Every kernel.
+    pub const ALL: [Kernel; 7] = [
+        Kernel::MomentsPartial,
+        Kernel::MomentsMerge,
+        Kernel::RunningUpdate,
+        Kernel::ScaleShift,
+        Kernel::BackwardPartial,
+        Kernel::BackwardMerge,
+        Kernel::BackwardInput,
+    ];
+
+    /// The stem: file, entry point and label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kernel::MomentsPartial => "moments_partial",
+            Kernel::MomentsMerge => "moments_merge",
+            Kernel::RunningUpdate => "running_update",
+            Kernel::ScaleShift => "scale_shift",
+            Kernel::BackwardPartial => "backward_partial",
+            Kernel::BackwardMerge => "backward_merge",
+            Kernel::BackwardInput => "backward_input",
+        }
+    }
+}
+
+/// How a kernel goes through a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Walk {
+    /// Along large planes of one channel.
+    Along,
+    /// Across the outer dimension, each lane at one place of a small plane.
+    Across,
+    /// Down rows after which the channels repeat, each lane at one column.
+    Columns,
+}
+
+impl Walk {
+    /// The name that tables print.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Walk::Along => "along planes",
+            Walk::Across => "across planes",
+            Walk::Columns => "down columns",
+        }
+    }
+}
+
+/// How wide an access to a tensor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Four elements at a time.
+    Quad,
+    /// One storage word at a time: where the element count is not a multiple of 4, so that the last quad is incomplete.
+    Word,
+}
+
+/// Where the statistics come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Statistics {
+    /// The batch's own, saved by training.
+    Saved,
+    /// Given running statistics.
+    Running,
+}
+
+/// A buffer that a program binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Argument {
+    /// The input.
+    X,
+    /// Gradient of the output.
+    Dy,
+    /// Added before the activation.
+    Residual,
+    /// Saved statistics.
+    Saved,
+    /// Running mean.
+    RunningMean,
+    /// Running variance.
+    RunningVariance,
+    /// Batch counter.
+    Batches,
+    /// Scale.
+    Gamma,
+    /// Shift.
+    Beta,
+    /// Output.
+    Y,
+    /// Gradient of the input.
+    Dx,
+    /// Gradient of the residual.
+    Dresidual,
+    /// Gradient of gamma.
+    Dgamma,
+    /// Gradient of beta.
+    Dbeta,
+    /// Scratch: moments records.
+    Records,
+    /// Scratch: sums of backward.
+    Sums,
+    /// Scratch: coefficients of dx.
+    Coefficients,
+}
+
+impl Argument {
+    /// The name in WGSL, in Rust and in errors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Argument::X => "x",
+            Argument::Dy => "dy",
+            Argument::Residual => "residual",
+            Argument::Saved => "saved",
+            Argument::RunningMean => "running_mean",
+            Argument::RunningVariance => "running_variance",
+            Argument::Batches => "batches",
+            Argument::Gamma => "gamma",
+            Argument::Beta => "beta",
+            Argument::Y => "y",
+            Argument::Dx => "dx",
+            Argument::Dresidual => "dresidual",
+            Argument::Dgamma => "dgamma",
+            Argument::Dbeta => "dbeta",
+            Argument::Records => "records",
+            Argument::Sums => "sums",
+            Argument::Coefficients => "coefficients",
+        }
+    }
+
+    /// Whether it is a tensor `[outer, channels, inner]` in the storage type, which windows cut.
+    pub const fn is_tensor(self) -> bool {
+        matches!(
+            self,
+            Argument::X | Argument::Dy | Argument::Residual | Argument::Y | Argument::Dx | Argument::Dresidual
+        )
+    }
+
+    /// Whether it lies in the operation's scratch.
+    pub const fn is_scratch(self) -> bool {
+        matches!(self, Argument::Records | Argument::Sums | Argument::Coefficients)
+    }
+
+    /// Bytes per channel of what is not a tensor and has one entry per channel (or per record).
+    pub const fn bytes_per_channel(self) -> u64 {
+        match self {
+            Argument::Saved | Argument::Records => 16,
+            Argument::Sums | Argument::Coefficients => 8,
+            _ => 4,
+        }
+    }
+}
+
+/// One variant of one kernel: everything that its text and its override constants depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// What it computes.
+    pub kernel: Kernel,
+    /// How it goes through the tensor, for the kernels that do.
+    pub walk: Option<Walk>,
+    /// How the tensors are stored.
+    pub dtype: DType,
+    /// How wide an access is.
+    pub access: Access,
+    /// Whether inner is a multiple of 4, so that no quad is shared by planes.
+    pub aligned: bool,
+    /// Where the statistics come from.
+    pub statistics: Statistics,
+    /// Whether gamma is read.
+    pub gamma: bool,
+    /// Whether beta is read.
+    pub beta: bool,
+    /// Whether negative z become 0.
+    pub relu: bool,
+    /// Whether a residual is added (forward) or passed on to (backward).
+    pub residual: bool,
+    /// Whether the gradient of gamma is written (merge), added to where `accumulate`.
+    pub dgamma: bool,
+    /// Whether the gradient of beta is written (merge), added to where `accumulate`.
+    pub dbeta: bool,
+    /// Whether parameter gradients are added to what is there.
+    pub accumulate: bool,
+    /// Whether the coefficients of dx are written (merge).
+    pub coefficients: bool,
+    /// Whether the weight of the new value is read from the batch counter.
+    pub cumulative: bool,
+    /// Whether a batch counter goes up.
+    pub counted: bool,
+    /// Whether the running variance is unbiased.
+    pub unbiased: bool,
+    /// Whether every storage binding is `read_write`, because two arguments share a buffer.
+    pub shared: bool,
+    /// Whether the output is written over the input, in one binding.
+    pub in_place: bool,
+    /// Whether differences are guarded against a driver that reassociates.
+    pub guarded: bool,
+    /// Invocations per workgroup.
+    pub workgroup_size: u32,
+    /// Lanes in x where lanes are two-dimensional.
+    pub lanes_x: u32,
+}
+
+impl Program {
+    /// A kernel with nothing optional.
+    pub fn new(kernel: Kernel, workgroup_size: u32) -> Self {
+        Self {
+            kernel,
+            walk: None,
+            dtype: DType::F32,
+            access: Access::Quad,
+            aligned: true,
+            statistics: Statistics::Saved,
+            gamma: false,
+            beta: false,
+            relu: false,
+            residual: false,
+            dgamma: false,
+            dbeta: false,
+            accumulate: false,
+            coefficients: false,
+            cumulative: false,
+            counted: false,
+            unbiased: false,
+            shared: false,
+            in_place: false,
+            guarded: false,
+            workgroup_size,
+            lanes_x: 1,
+        }
+    }
+
+    /// The storage buffers that the program binds, in order, and whether it writes them: binding 0 is the parameters,
+    /// binding 1 the first of these. At most eight, which a test holds.
+    pub fn arguments(&self) -> Vec<(Argument, bool)> {
+        use Argument::*;
+        let mut list = Vec::with_capacity(8);
+        let mut add = |present: bool, argument: Argument, written: bool| {
+            if present {
+                list.push((argument, written));
+            }
+        };
+        let saved = self.statistics == Statistics::Saved;
+        match self.kernel {
+            Kernel::MomentsPartial => {
+                add(true, X, false);
+                add(true, Records, true);
+            }
+            Kernel::MomentsMerge => {
+                add(true, Records, false);
+                add(true, Saved, true);
+            }
+            Kernel::RunningUpdate => {
+                add(true, Saved, false);
+                add(true, RunningMean, true);
+                add(true, RunningVariance, true);
+                add(self.counted || self.cumulative, Batches, true);
+            }
+            Kernel::ScaleShift => {
+                add(!self.in_place, X, false);
+                add(self.residual, Residual, false);
+                add(saved, Saved, false);
+                add(!saved, RunningMean, false);
+                add(!saved, RunningVariance, false);
+                add(self.gamma, Gamma, false);
+                add(self.beta, Beta, false);
+                add(true, Y, true);
+            }
+            Kernel::BackwardPartial => {
+                add(true, X, false);
+                add(true, Dy, false);
+                add(saved, Saved, false);
+                add(!saved, RunningMean, false);
+                add(!saved, RunningVariance, false);
+                add(self.gamma && self.relu, Gamma, false);
+                add(self.beta && self.relu, Beta, false);
+                add(true, Sums, true);
+            }
+            Kernel::BackwardMerge => {
+                add(true, Sums, false);
+                add(saved, Saved, false);
+                add(!saved, RunningMean, false);
+                add(!saved, RunningVariance, false);
+                add(self.coefficients, Coefficients, true);
+                add(self.dgamma, Dgamma, true);
+                add(self.dbeta, Dbeta, true);
+            }
+            Kernel::BackwardInput => {
+                add(saved || self.relu, X, false);
+                add(!self.in_place, Dy, false);
+                add(saved, Saved, false);
+                add(!saved, RunningMean, false);
+                add(!saved, RunningVariance, false);
+                add(self.gamma, Gamma, false);
+                add(self.beta && self.relu, Beta, false);
+                add(saved, Coefficients, false);
+                add(true, Dx, true);
+                add(self.residual, Dresidual, true);
+            }
+        }
+        list
+    }
+}

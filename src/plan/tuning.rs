@@ -1,0 +1,93 @@
+//! The numbers that belong to an adapter and never to a shader.
+
+use super::facts::{AdapterKind, DeviceFacts};
+
+/// Sizes and thresholds for one kind of adapter. Results are right under any values; only the speed changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Invocations of a reducing workgroup; a power of two.
+    pub reduce_lanes: u32,
+    /// Invocations of an elementwise workgroup; a power of two.
+    pub apply_lanes: u32,
+    /// Invocations of a merging workgroup; a power of two.
+    pub merge_lanes: u32,
+    /// Workgroups that fill the adapter: a reduction is cut into parts until there are as many.
+    pub reduce_workgroups: u32,
+    /// A part of a reduction has at least this many quads, unless the channel has fewer.
+    pub part_quads_min: u32,
+    /// A part of a reduction has at most about this many quads.
+    pub part_quads_max: u32,
+    /// Quads that an elementwise workgroup covers.
+    pub apply_quads: u32,
+    /// Planes of at least this many quads are reduced along the plane.
+    pub reduce_along_quads: u32,
+    /// Channels-first planes of at least this many elements are reduced across the planes; smaller ones as columns.
+    pub reduce_across_inner: u32,
+    /// Planes of at least this many quads are written along the plane; smaller ones as columns.
+    pub apply_along_quads: u32,
+    /// Columns that the lanes of a workgroup span where rows are long, as a divisor of the lanes (1: all lanes in x).
+    pub column_rows: u32,
+}
+
+impl Tuning {
+    /// The built-in table for a device.
+    pub fn for_device(facts: &DeviceFacts) -> Self {
+        let tuning = match facts.kind {
+            // One lane of the workgroup per lane of the CPU's vectors: a loop in a larger workgroup is run lane group
+            // by lane group with its state spilled (measured on lavapipe: 3 to 9 times slower at 64 and 256).
+            AdapterKind::Cpu => {
+                let lanes = if facts.subgroup_size == 0 { 8 } else { facts.subgroup_size.clamp(4, 64) };
+                Self {
+                    reduce_lanes: lanes,
+                    apply_lanes: lanes,
+                    merge_lanes: lanes,
+                    reduce_workgroups: 16,
+                    part_quads_min: 1024,
+                    part_quads_max: 16_384,
+                    apply_quads: 4096,
+                    reduce_along_quads: 4 * lanes,
+                    reduce_across_inner: 16,
+                    apply_along_quads: lanes,
+                    column_rows: 1,
+                }
+            }
+            // 256 invocations of four 16-byte accesses are the common optimum in published WebGPU copy measurements.
+            AdapterKind::Gpu => Self {
+                reduce_lanes: 256,
+                apply_lanes: 256,
+                merge_lanes: 64,
+                reduce_workgroups: 1024,
+                part_quads_min: 4096,
+                part_quads_max: 65_536,
+                apply_quads: 4096,
+                reduce_along_quads: 4096,
+                reduce_across_inner: 32,
+                apply_along_quads: 4096,
+                column_rows: 8,
+            },
+        };
+        tuning.fitted(facts)
+    }
+
+    /// The same numbers brought into the device's limits.
+    pub fn fitted(&self, facts: &DeviceFacts) -> Self {
+        // A lane's largest state in workgroup memory is four moments records, 64 bytes.
+        let memory_lanes = (facts.workgroup_memory / 64).max(1);
+        let most = 1 << facts.workgroup_size.min(memory_lanes).max(1).ilog2();
+        let lanes = |n: u32| n.max(1).next_power_of_two().min(most);
+        let reduce_lanes = lanes(self.reduce_lanes);
+        Self {
+            reduce_lanes,
+            apply_lanes: lanes(self.apply_lanes),
+            merge_lanes: lanes(self.merge_lanes),
+            reduce_workgroups: self.reduce_workgroups.max(1),
+            part_quads_min: self.part_quads_min.max(reduce_lanes),
+            part_quads_max: self.part_quads_max.max(self.part_quads_min).max(reduce_lanes),
+            apply_quads: self.apply_quads.max(1),
+            reduce_along_quads: self.reduce_along_quads.max(4),
+            reduce_across_inner: self.reduce_across_inner.max(4),
+            apply_along_quads: self.apply_along_quads.max(4),
+            column_rows: lanes(self.column_rows).min(reduce_lanes),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Which parts make which program: text and override values only.
+
+use crate::dtype::DType;
+use crate::plan::{Access, Argument, Kernel, Program, STEPS_PER_FOLD, Statistics, Walk};
+
+macro_rules! part {
+    ($name:literal) => {
+        include_str!(concat!("../shaders/parts/", $name, ".wgsl"))
+    };
+}
+
+/// The WGSL of a program: declarations of what it binds, the shared parts it uses, and its kernel.
+///
+/// Module scope is free of order in WGSL, so joining the pieces is a complete import system.
+pub fn text(program: &Program) -> String {
+    let mut text = String::with_capacity(16 << 10);
+    let walks = program.walk.is_some();
+    declare_overrides(program, &mut text);
+    declare_bindings(program, &mut text);
+    let mut add = |part: &str| {
+        text.push_str(part);
+        text.push('\n');
+    };
+    add(part!("parameters"));
+    add(if program.guarded { part!("difference_guarded") } else { part!("difference_plain") });
+    match program.kernel {
+        Kernel::MomentsPartial | Kernel::MomentsMerge => {
+            add(part!("moments"));
+            add(part!("tree"));
+        }
+        Kernel::BackwardPartial | Kernel::BackwardMerge => {
+            add(part!("sums"));
+            add(part!("tree"));
+        }
+        Kernel::ScaleShift | Kernel::BackwardInput | Kernel::RunningUpdate => {}
+    }
+    if matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial) {
+        add(part!("walk"));
+    }
+    match (program.kernel, program.walk) {
+        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Along)) => add(part!("reduce_along")),
+        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Across)) => add(part!("reduce_across")),
+        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Columns)) => add(part!("reduce_columns")),
+        (_, Some(Walk::Along)) => add(part!("apply_along")),
+        (_, Some(_)) => add(part!("apply_columns")),
+        (_, None) => {}
+    }
+    if matches!(program.kernel, Kernel::ScaleShift | Kernel::BackwardPartial | Kernel::BackwardInput) {
+        add(part!("normalise"));
+    }
+    if !matches!(program.kernel, Kernel::MomentsPartial | Kernel::RunningUpdate) {
+        add(part!("inverse_std"));
+    }
+    if matches!(
+        program.kernel,
+        Kernel::ScaleShift | Kernel::BackwardPartial | Kernel::BackwardInput | Kernel::BackwardMerge
+    ) {
+        add(match program.statistics {
+            Statistics::Saved => part!("statistics_saved"),
+            Statistics::Running => part!("statistics_running"),
+        });
+    }
+    if program.kernel == Kernel::RunningUpdate {
+        add(if program.cumulative { part!("weight_cumulative") } else { part!("weight_given") });
+        add(if program.counted { part!("batches_counted") } else { part!("batches_uncounted") });
+    }
+    if walks {
+        match program.dtype {
+            DType::F32 => {}
+            DType::F16 => add(part!("pack_f16")),
+            DType::Bf16 => add(part!("pack_bf16")),
+        }
+        for (argument, written) in program.arguments().into_iter().filter(|(a, _)| a.is_tensor()) {
+            let (load, store) = codec(program);
+            add(&load.replace("TENSOR", argument.name()));
+            if written {
+                add(&store.replace("TENSOR", argument.name()));
+            }
+        }
+    }
+    add(&choices(program));
+    add(kernel_text(program.kernel));
+    text
+}
+
+/// The override constants of a program, by name.
+pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
+    let mut list = vec![("WORKGROUP_SIZE", f64::from(program.workgroup_size))];
+    if uses_lanes_x(program) {
+        list.push(("LANES_X", f64::from(program.lanes_x)));
+    }
+    if program.walk == Some(Walk::Along) {
+        list.push(("ALIGNED", f64::from(u8::from(program.aligned))));
+    }
+    if program.kernel == Kernel::RunningUpdate {
+        list.push(("UNBIASED", f64::from(u8::from(program.unbiased))));
+    }
+    list
+}
+
+/// Whether a binding is declared `read_write`. Scratch always is: its arguments share one buffer, whose usage in a
+/// dispatch must be one and the same.
+pub fn is_read_write(program: &Program, argument: Argument, written: bool) -> bool {
+    written || program.shared || argument.is_scratch()
+}
+
+fn uses_lanes_x(program: &Program) -> bool {
+    matches!(program.kernel, Kernel::MomentsMerge | Kernel::BackwardMerge)
+        || matches!(program.walk, Some(Walk::Across | Walk::Columns))
+}
+
+fn kernel_text(kernel: Kernel) -> &'static str {
+    match kernel {
+        Kernel::MomentsPartial => include_str!("../shaders/moments_partial.wgsl"),
+        Kernel::MomentsMerge => include_str!("../shaders/moments_merge.wgsl"),
+        Kernel::RunningUpdate => include_str!("../shaders/running_update.wgsl"),
+        Kernel::ScaleShift => include_str!("../shaders/scale_shift.wgsl"),
+        Kernel::BackwardPartial => include_str!("../shaders/backward_partial.wgsl"),
+        Kernel::BackwardMerge => include_str!("../shaders/backward_merge.wgsl"),
+        Kernel::BackwardInput => include_str!("../shaders/backward_input.wgsl"),
+    }
+}
+
+fn codec(program: &Program) -> (&'static str, &'static str) {
+    match (program.dtype, program.access) {
+        (DType::F32, Access::Quad) => (part!("codec_f32_quad"), part!("codec_f32_quad_store")),
+        (DType::F32, Access::Word) => (part!("codec_f32_word"), part!("codec_f32_word_store")),
+        (_, Access::Quad) => (part!("codec_half_quad"), part!("codec_half_quad_store")),
+        (_, Access::Word) => (part!("codec_half_word"), part!("codec_half_word_store")),
+    }
+}
+
+fn declare_overrides(program: &Program, text: &mut String) {
+    for (name, _) in overrides(program) {
+        let kind = if matches!(name, "ALIGNED" | "UNBIASED") { "bool" } else { "u32" };
+        text.push_str(&format!("override {name}: {kind};\n"));
+    }
+    text.push_str(&format!("const STEPS_PER_FOLD = {STEPS_PER_FOLD}u;\n"));
+}
+
+fn declare_bindings(program: &Program, text: &mut String) {
+    text.push_str("@group(0) @binding(0) var<uniform> parameters: Parameters;\n");
+    for (index, (argument, written)) in program.arguments().into_iter().enumerate() {
+        let access = if is_read_write(program, argument, written) { "read_write" } else { "read" };
+        let element = match argument {
+            a if a.is_tensor() => match (program.dtype, program.access) {
+                (DType::F32, Access::Quad) => "vec4<f32>",
+                (DType::F32, Access::Word) => "f32",
+                (_, Access::Quad) => "vec2<u32>",
+                (_, Access::Word) => "u32",
+            },
+            Argument::Saved => "vec4<f32>",
+            Argument::Records => "Moments",
+            Argument::Sums | Argument::Coefficients => "vec2<f32>",
+            Argument::Batches => "u32",
+            _ => "f32",
+        };
+        let (binding, name) = (index + 1, argument.name());
+        text.push_str(&format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;\n"));
+    }
+}
+
+/// The functions that have one form where an argument or a fusion is there and another where it is not.
+fn choices(program: &Program) -> String {
+    let bound = |argument| program.arguments().iter().any(|(a, _)| *a == argument);
+    let choose = |condition: bool, yes: &'static str, no: &'static str| if condition { yes } else { no };
+    let mut text = String::new();
+    let mut function = |head: &str, body: &str| text.push_str(&format!("fn {head} {{ {body} }}\n"));
+    let per_channel = "(channel: u32) -> f32";
+    match program.kernel {
+        Kernel::ScaleShift | Kernel::BackwardPartial | Kernel::BackwardInput => {
+            function(
+                &format!("gamma_of{per_channel}"),
+                choose(bound(Argument::Gamma), "return gamma[channel];", "return 1.0;"),
+            );
+            function(
+                &format!("beta_of{per_channel}"),
+                choose(bound(Argument::Beta), "return beta[channel];", "return 0.0;"),
+            );
+        }
+        _ => {}
+    }
+    match program.kernel {
+        Kernel::ScaleShift => {
+            function(
+                "add_residual(z: vec4<f32>, quad: u32) -> vec4<f32>",
+                choose(program.residual, "return z + load_residual(quad);", "return z;"),
+            );
+            // NaN is not below zero and so stays.
+            function(
+                "activate(z: vec4<f32>) -> vec4<f32>",
+                choose(program.relu, "return select(z, vec4<f32>(0.0), z < vec4<f32>(0.0));", "return z;"),
+            );
+            if program.in_place {
+                function("load_x(quad: u32) -> vec4<f32>", "return load_y(quad);");
+            }
+        }
+        Kernel::BackwardPartial | Kernel::BackwardInput => {
+            // The mask is found again from x, by the same expression as forward.
+            function(
+                "gradient_of_z(n: Normaliser, dy: vec4<f32>, x: vec4<f32>, quad: u32) -> vec4<f32>",
+                choose(
+                    program.relu,
+                    "return select(vec4<f32>(0.0), dy, normalise(n, x) > vec4<f32>(0.0));",
+                    "return dy;",
+                ),
+            );
+        }
+        _ => {}
+    }
+    if program.kernel == Kernel::BackwardInput {
+        let frozen = program.statistics == Statistics::Running;
+        function(
+            "coefficients_of(channel: u32) -> vec2<f32>",
+            choose(frozen, "return vec2<f32>(0.0);", "return coefficients[channel];"),
+        );
+        function(
+            "input_of(quad: u32) -> vec4<f32>",
+            choose(bound(Argument::X), "return load_x(quad);", "return vec4<f32>(0.0);"),
+        );
+        function(
+            "gradient_of_x(g: Gradient, dz: vec4<f32>, x: vec4<f32>) -> vec4<f32>",
+            choose(
+                frozen,
+                "return g.normaliser.scale * dz;",
+                "return g.normaliser.scale * (rounded(dz - g.mean_dy) - centred(g.normaliser, x) * g.projection);",
+            ),
+        );
+        function(
+            "pass_to_residual(quad: u32, dz: vec4<f32>)",
+            choose(program.residual, "store_dresidual(quad, dz);", ""),
+        );
+        if program.in_place {
+            function("load_dy(quad: u32) -> vec4<f32>", "return load_dx(quad);");
+        }
+    }
+    if program.kernel == Kernel::BackwardMerge {
+        let write = |present: bool, name: &str| match (present, program.accumulate) {
+            (false, _) => String::new(),
+            (true, false) => format!("{name}[channel] = value;"),
+            (true, true) => format!("{name}[channel] += value;"),
+        };
+        function("write_dgamma(channel: u32, value: f32)", &write(program.dgamma, "dgamma"));
+        function("write_dbeta(channel: u32, value: f32)", &write(program.dbeta, "dbeta"));
+        function(
+            "write_coefficients(channel: u32, value: vec2<f32>)",
+            choose(program.coefficients, "coefficients[channel] = value;", ""),
+        );
+    }
+    text
+}

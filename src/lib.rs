@@ -2,6 +2,8 @@
 pub mod config;
 pub mod dtype;
 pub mod error;
+#[cfg(feature = "reference")]
+pub mod reference;
 pub mod shape;
 
 pub use config::{Activation, Config, Momentum, RunningVariance};

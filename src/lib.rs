@@ -1,4 +1,6 @@
 //! Batch normalisation as a GPU compute backend.
+#[cfg(feature = "check")]
+pub mod check;
 pub mod config;
 pub mod dtype;
 pub mod error;

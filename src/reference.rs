@@ -446,7 +446,7 @@ mod tests {
         assert_eq!(moments(x.view()).variance[0], 0.0);
         let point = Point { x, gamma: Some(arr1(&[2.0])), beta: None, residual: None, frozen: None };
         let g = point.gradients(&noise([7, 1, 11], 5), &config);
-        assert_eq!(g.dx, Array3::zeros((7, 1, 11)));
+        assert_eq!(g.dx, Array3::<f64>::zeros((7, 1, 11)));
         assert_eq!(g.dgamma[0], 0.0);
         assert_eq!(point.loss(&noise([7, 1, 11], 5), &config), 0.0);
     }

@@ -1,5 +1,6 @@
 //! Compares anything with the reference: one comparer, derived error bounds, conformance cases.
 
+pub mod bounds;
 pub mod cases;
 pub mod compare;
 

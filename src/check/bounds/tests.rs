@@ -502,3 +502,42 @@ fn rounding_to_storage_is_within_half_an_ulp_and_no_more_is_granted() {
     }
     assert_eq!(stored(DType::F16, 65519.0, 1.0), f64::INFINITY);
 }
+
+#[test]
+fn a_sum_in_one_accumulator_is_rejected() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let dy = Array3::from_shape_simple_fn([1, 1, 1 << 20], || f64::from(rng.random::<f32>()));
+    let x = tensor(&mut rng, [1, 1, 1 << 20], 0.0, 1.0, DType::F32);
+    let config = Config::pytorch();
+    let exact = reference::moments(x.view());
+    let (mean, variance) = (exact.mean.view(), exact.variance.view());
+    let b =
+        Backward { x: x.view(), dy: dy.view(), mean, variance, gamma: None, beta: None, residual: None, frozen: true };
+    let (expected, bound) = (reference::backward(&b, &config).dbeta, backward(&b, &config).dbeta);
+    let one_by_one: f32 = dy.iter().map(|&v| v as f32).fold(0.0, |sum, v| sum + v);
+    let comparison = compare([one_by_one], &expected.to_vec(), |c| bound[c]);
+    assert!(!comparison.passed(), "{comparison}");
+    let careful = careful_sum(&channel(&dy, 0), 8, 1);
+    assert!(compare([careful], &expected.to_vec(), |c| bound[c]).passed());
+}
+
+#[test]
+fn nan_and_emptiness_spoil_no_other_bound() {
+    let mut data = offset(1.0, 9);
+    data.x[[1, 2, 3]] = f64::NAN;
+    data.config.activation = Activation::Relu;
+    let empty = Data { x: Array3::zeros((0, 4, 5)), dy: Array3::zeros((0, 4, 5)), ..offset(1.0, 9) };
+    for (data, spoilt) in [(&data, Some(2)), (&empty, None)] {
+        let m = reference::moments(data.x.view());
+        let per_channel = moments(&m, &data.config);
+        let Apply { x, mean, variance, gamma, beta, residual } = data.apply(m.mean.view(), m.variance.view());
+        let b = Backward { x, dy: data.dy.view(), mean, variance, gamma, beta, residual, frozen: false };
+        let gradients = backward(&b, &data.config);
+        let y = apply(&b.forward(), Statistics::Batch, &data.config);
+        for c in (0..4).filter(|&c| Some(c) != spoilt) {
+            let whole = [&y, &gradients.dx].into_iter().flat_map(|v| v.index_axis(Axis(1), c).to_owned());
+            let single = [&per_channel.mean, &per_channel.variance, &per_channel.inverse_std, &gradients.dgamma];
+            assert!(whole.chain(single.map(|v| v[c])).all(f64::is_finite), "channel {c}");
+        }
+    }
+}

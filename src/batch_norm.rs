@@ -6,26 +6,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::kernel::Kernels;
 use crate::operation::{Backward, FrozenBackward, Inference, Kind, Prepared, Training};
-use crate::plan::{AdapterKind, DeviceFacts, Gradients, Operation, Program, Tuning};
+use crate::plan::{AdapterKind, DeviceFacts, Gradients, Operation, Tuning};
 use crate::shape::Shape;
-
-/// What all operations of one device share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) device: wgpu::Device,
-    pub(crate) facts: DeviceFacts,
-    pub(crate) tuning: Tuning,
-    pub(crate) kernels: Kernels,
-    pub(crate) uniform_alignment: u32,
-    guard_differences: bool,
-}
-
-impl Shared {
-    /// The variant of a program that this device needs.
-    pub(crate) fn variant(&self, program: &Program) -> Program {
-        Program { guarded: self.guard_differences, ..program.clone() }
-    }
-}
 
 /// What can be chosen once per device.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +26,7 @@ pub struct Options {
 /// Owns no queue; never submits, polls or reads back. Cheap to clone; all clones share the pipelines.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
-    shared: Arc<Shared>,
+    kernels: Arc<Kernels>,
 }
 
 impl BatchNorm {
@@ -74,14 +56,7 @@ impl BatchNorm {
         }
         let tuning = options.tuning.unwrap_or_else(|| Tuning::for_device(&facts)).fitted(&facts);
         Ok(Self {
-            shared: Arc::new(Shared {
-                device: device.clone(),
-                facts,
-                tuning,
-                kernels: Kernels::new(options.pipeline_cache),
-                uniform_alignment: device.limits().min_uniform_buffer_offset_alignment,
-                guard_differences: options.guard_differences,
-            }),
+            kernels: Arc::new(Kernels::new(device, facts, tuning, options.pipeline_cache, options.guard_differences)),
         })
     }
 
@@ -139,27 +114,27 @@ impl BatchNorm {
     }
 
     fn prepare<K: Kind>(&self, operation: Operation, shape: &Shape, config: &Config) -> Result<Prepared<K>, Error> {
-        Prepared::new(&self.shared, operation, shape, config)
+        Prepared::new(&self.kernels, operation, shape, config)
     }
 
     /// The device that the operations run on.
     pub fn device(&self) -> &wgpu::Device {
-        &self.shared.device
+        &self.kernels.device
     }
 
     /// What plans know of this device.
     pub fn facts(&self) -> &DeviceFacts {
-        &self.shared.facts
+        &self.kernels.facts
     }
 
     /// The tuning in force.
     pub fn tuning(&self) -> &Tuning {
-        &self.shared.tuning
+        &self.kernels.tuning
     }
 
     /// How many pipelines have been compiled so far.
     pub fn pipelines(&self) -> usize {
-        self.shared.kernels.count()
+        self.kernels.count()
     }
 }
 

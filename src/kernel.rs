@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::Error;
-use crate::plan::Program;
+use crate::plan::{DeviceFacts, Program, Tuning};
 use crate::shader;
 
 /// A compiled program.
@@ -17,16 +17,40 @@ pub(crate) struct Kernel {
     pub(crate) layout: wgpu::BindGroupLayout,
 }
 
-/// The pipelines of one device, built when first needed and kept.
+/// The pipelines of one device, built when first needed and kept, and what is known of the device.
 #[derive(Debug)]
 pub(crate) struct Kernels {
+    pub(crate) device: wgpu::Device,
+    pub(crate) facts: DeviceFacts,
+    pub(crate) tuning: Tuning,
+    pub(crate) uniform_alignment: u32,
+    guard_differences: bool,
     cache: Option<wgpu::PipelineCache>,
     built: Mutex<HashMap<Program, Arc<Kernel>>>,
 }
 
 impl Kernels {
-    pub(crate) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
-        Self { cache, built: Mutex::default() }
+    pub(crate) fn new(
+        device: &wgpu::Device,
+        facts: DeviceFacts,
+        tuning: Tuning,
+        cache: Option<wgpu::PipelineCache>,
+        guard_differences: bool,
+    ) -> Self {
+        Self {
+            device: device.clone(),
+            facts,
+            tuning,
+            uniform_alignment: device.limits().min_uniform_buffer_offset_alignment,
+            guard_differences,
+            cache,
+            built: Mutex::default(),
+        }
+    }
+
+    /// The variant of a program that this device needs.
+    pub(crate) fn variant(&self, program: &Program) -> Program {
+        Program { guarded: self.guard_differences, ..program.clone() }
     }
 
     /// How many pipelines have been compiled.
@@ -34,19 +58,20 @@ impl Kernels {
         self.built.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    pub(crate) fn get(&self, device: &wgpu::Device, program: &Program) -> Result<Arc<Kernel>, Error> {
+    pub(crate) fn get(&self, program: &Program) -> Result<Arc<Kernel>, Error> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kernel) = built.get(program) {
             return Ok(kernel.clone());
         }
-        let kernel = Arc::new(self.build(device, program)?);
+        let kernel = Arc::new(self.build(program)?);
         built.insert(program.clone(), kernel.clone());
         Ok(kernel)
     }
 
-    fn build(&self, device: &wgpu::Device, program: &Program) -> Result<Kernel, Error> {
+    fn build(&self, program: &Program) -> Result<Kernel, Error> {
         let name = program.kernel.name();
         let label = format!("batchnorm.{name}");
+        let device = &self.device;
         guarded(device, &label, || {
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(&label),

@@ -1,6 +1,9 @@
 //! Batch normalisation as a GPU compute backend.
+
 pub mod batch_norm;
 mod binding;
+#[cfg(feature = "check")]
+pub mod check;
 pub mod config;
 pub mod dtype;
 pub mod error;
@@ -9,6 +12,8 @@ pub mod host;
 mod kernel;
 pub mod operation;
 pub mod plan;
+#[cfg(feature = "reference")]
+pub mod reference;
 pub mod shader;
 pub mod shape;
 

@@ -6,11 +6,10 @@ use std::sync::{Arc, OnceLock};
 use wgpu::BufferSlice;
 use wgpu::util::DeviceExt;
 
-use crate::batch_norm::Shared;
 use crate::binding::{self, Bindings};
 use crate::config::Config;
 use crate::error::Error;
-use crate::kernel::{Kernel, guarded};
+use crate::kernel::{Kernel, Kernels, guarded};
 use crate::plan::{Argument, Dispatch, Kernel as KernelName, Operation, Parameters, Plan, Program};
 use crate::shape::Shape;
 
@@ -20,7 +19,7 @@ use crate::shape::Shape;
 /// [`Prepared::bind`].
 #[derive(Debug)]
 pub struct Prepared<K> {
-    shared: Arc<Shared>,
+    kernels: Arc<Kernels>,
     shape: Shape,
     config: Config,
     plan: Plan,
@@ -35,14 +34,14 @@ pub struct Prepared<K> {
 
 impl<K: Kind> Prepared<K> {
     pub(crate) fn new(
-        shared: &Arc<Shared>,
+        kernels: &Arc<Kernels>,
         operation: Operation,
         shape: &Shape,
         config: &Config,
     ) -> Result<Self, Error> {
-        let plan = Plan::new(operation, shape, config, &shared.facts, &shared.tuning)?;
-        let device = &shared.device;
-        let slot = (size_of::<Parameters>() as u64).next_multiple_of(u64::from(shared.uniform_alignment));
+        let plan = Plan::new(operation, shape, config, &kernels.facts, &kernels.tuning)?;
+        let device = &kernels.device;
+        let slot = (size_of::<Parameters>() as u64).next_multiple_of(u64::from(kernels.uniform_alignment));
         let mut contents = vec![0u8; (slot as usize * plan.dispatches.len()).max(slot as usize)];
         for (chunk, dispatch) in contents.chunks_mut(slot as usize).zip(&plan.dispatches) {
             let bytes = bytemuck::bytes_of(&dispatch.parameters);
@@ -57,10 +56,10 @@ impl<K: Kind> Prepared<K> {
         })?;
         // Compiled here, so that the first step is not the slow one.
         for dispatch in &plan.dispatches {
-            shared.kernels.get(device, &shared.variant(&dispatch.program))?;
+            kernels.get(&kernels.variant(&dispatch.program))?;
         }
         Ok(Self {
-            shared: shared.clone(),
+            kernels: kernels.clone(),
             shape: shape.clone(),
             config: *config,
             plan,
@@ -78,7 +77,7 @@ impl<K: Kind> Prepared<K> {
     /// [`Error::Overlap`] where two arguments share bytes and one is written · [`Error::Device`] for what only the
     /// device can know
     pub fn bind(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
-        let (shape, dtype, facts) = (&self.shape, self.config.dtype, &self.shared.facts);
+        let (shape, dtype, facts) = (&self.shape, self.config.dtype, &self.kernels.facts);
         let bindings = Bindings::check(&buffers.given(), &self.plan, shape, dtype, facts)?;
         let scratch = self.scratch(device, buffers.scratch(), &bindings)?;
         guarded(device, "the bind groups", || {
@@ -114,7 +113,7 @@ impl<K: Kind> Prepared<K> {
             return Ok(None);
         }
         if let Some(slice) = given {
-            binding::check_slice("scratch", slice, needed, &self.shared.facts)?;
+            binding::check_slice("scratch", slice, needed, &self.kernels.facts)?;
             bindings.check_apart("scratch", slice, needed, &self.shape, self.config.dtype)?;
             return Ok(Some(slice));
         }
@@ -141,7 +140,7 @@ impl<K: Kind> Prepared<K> {
         scratch: Option<BufferSlice<'_>>,
     ) -> Result<Step, Error> {
         let program = self.variant(&dispatch.program, bindings);
-        let kernel = self.shared.kernels.get(device, &program)?;
+        let kernel = self.kernels.get(&program)?;
         let mut entries = vec![wgpu::BindGroupEntry {
             binding: 0,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -178,7 +177,7 @@ impl<K: Kind> Prepared<K> {
 
     /// The variant of a program that these buffers need.
     fn variant(&self, program: &Program, bindings: &Bindings<'_>) -> Program {
-        let mut program = self.shared.variant(program);
+        let mut program = self.kernels.variant(program);
         program.in_place = match program.kernel {
             KernelName::ScaleShift => bindings.same_place(Argument::X, Argument::Y),
             KernelName::BackwardInput => bindings.same_place(Argument::Dy, Argument::Dx),

@@ -1,1 +1,3 @@
+//! The `batchnorm` program.
+
 fn main() {}

@@ -160,7 +160,7 @@ pub fn device_facts(device: &wgpu::Device) -> DeviceFacts {
         workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        binding_bytes: u64::from(limits.max_storage_buffer_binding_size),
+        binding_bytes: limits.max_storage_buffer_binding_size,
         buffer_bytes: limits.max_buffer_size,
         offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
     }

@@ -139,7 +139,7 @@ impl<K: Kind> Prepared<K> {
         bindings: &Bindings<'_>,
         scratch: Option<BufferSlice<'_>>,
     ) -> Result<Step, Error> {
-        let program = self.variant(&dispatch.program, bindings);
+        let program = self.variant(&dispatch.program, bindings, scratch);
         let kernel = self.kernels.get(&program)?;
         let mut entries = vec![wgpu::BindGroupEntry {
             binding: 0,
@@ -176,14 +176,14 @@ impl<K: Kind> Prepared<K> {
     }
 
     /// The variant of a program that these buffers need.
-    fn variant(&self, program: &Program, bindings: &Bindings<'_>) -> Program {
+    fn variant(&self, program: &Program, bindings: &Bindings<'_>, scratch: Option<BufferSlice<'_>>) -> Program {
         let mut program = self.kernels.variant(program);
         program.in_place = match program.kernel {
             KernelName::ScaleShift => bindings.same_place(Argument::X, Argument::Y),
             KernelName::BackwardInput => bindings.same_place(Argument::Dy, Argument::Dx),
             _ => false,
         };
-        program.shared = bindings.share_a_buffer(&program.arguments());
+        program.shared = bindings.share_a_buffer(&program.arguments(), scratch);
         program
     }
 }

@@ -24,6 +24,8 @@
 pub mod bounds;
 pub mod cases;
 pub mod compare;
+pub mod device;
 
 pub use cases::{Case, Operation, Outputs};
 pub use compare::{Comparison, compare};
+pub use device::run_on_gpu;

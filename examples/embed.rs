@@ -76,6 +76,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         beta: Some(pool.slice(beta)),
         running: None,
         residual: None,
+        mask: None,
         scratch: None,
     };
     let norm = training.bind(&device, &buffers)?;

@@ -86,6 +86,15 @@ impl BatchNorm {
         self.prepare(Operation::Inference, shape, config)
     }
 
+    /// [`BatchNorm::inference`] that also keeps what [`BatchNorm::frozen_backward`] needs: the mask of a ReLU that
+    /// follows a residual.
+    ///
+    /// # Errors
+    /// As [`BatchNorm::training`].
+    pub fn frozen_forward(&self, shape: &Shape, config: &Config) -> Result<Prepared<Inference>, Error> {
+        self.prepare(Operation::FrozenForward, shape, config)
+    }
+
     /// The gradients of training.
     ///
     /// `dbeta = Σ dy`, `dgamma = Σ dy · x̂`, `dx = gamma · inverse_std · (dy − dbeta / m − x̂ · dgamma / m)`

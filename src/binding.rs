@@ -23,8 +23,15 @@ pub(crate) fn bytes_needed(argument: Argument, shape: &Shape, dtype: DType) -> u
     match argument {
         a if a.is_tensor() => dtype.tensor_bytes(u64::from(shape.elements())),
         Argument::Batches => 4,
+        Argument::Mask => mask_bytes(shape),
         a => a.bytes_per_channel() * u64::from(shape.channels()),
     }
+}
+
+/// Bytes of the mask that a ReLU after a residual leaves for backward: one bit per element in flat order, in `u32`
+/// words.
+pub fn mask_bytes(shape: &Shape) -> u64 {
+    u64::from(shape.elements().div_ceil(32)) * 4
 }
 
 impl<'a> Bindings<'a> {

@@ -248,6 +248,9 @@ pub struct TrainingBuffers<'a> {
     pub saved: BufferSlice<'a>,
     /// Output, like `x`; may be exactly `x`, which then is lost to backward.
     pub y: BufferSlice<'a>,
+    /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; written where the configuration has a
+    /// residual and a ReLU.
+    pub mask: Option<BufferSlice<'a>>,
     /// Scratch of `scratch_bytes()`, where the caller brings it.
     pub scratch: Option<BufferSlice<'a>>,
 }
@@ -269,6 +272,9 @@ pub struct InferenceBuffers<'a> {
     pub variance: BufferSlice<'a>,
     /// Output, like `x`; may be exactly `x`.
     pub y: BufferSlice<'a>,
+    /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; written by a frozen forward where the configuration has a
+    /// residual and a ReLU.
+    pub mask: Option<BufferSlice<'a>>,
 }
 
 /// What a backward operation reads and writes.
@@ -284,6 +290,9 @@ pub struct BackwardBuffers<'a> {
     pub gamma: Option<BufferSlice<'a>>,
     /// Shift, `[channels]` f32; read only to find the mask of a ReLU.
     pub beta: Option<BufferSlice<'a>>,
+    /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; read where the configuration has a
+    /// residual and a ReLU.
+    pub mask: Option<BufferSlice<'a>>,
     /// Gradient of the input, like `x`; may be exactly `dy`.
     pub dx: Option<BufferSlice<'a>>,
     /// Gradient of gamma, `[channels]` f32.
@@ -311,6 +320,9 @@ pub struct FrozenBackwardBuffers<'a> {
     pub gamma: Option<BufferSlice<'a>>,
     /// Shift, `[channels]` f32; read only to find the mask of a ReLU.
     pub beta: Option<BufferSlice<'a>>,
+    /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; read where the configuration has a
+    /// residual and a ReLU.
+    pub mask: Option<BufferSlice<'a>>,
     /// Gradient of the input, like `x`; may be exactly `dy`.
     pub dx: Option<BufferSlice<'a>>,
     /// Gradient of gamma, `[channels]` f32.
@@ -382,6 +394,7 @@ impl<'a> Buffers<'a> for TrainingBuffers<'a> {
             (Argument::Batches, self.running.and_then(|r| r.batches)),
             (Argument::Saved, Some(self.saved)),
             (Argument::Y, Some(self.y)),
+            (Argument::Mask, self.mask),
         ]
     }
 
@@ -404,6 +417,7 @@ impl<'a> Buffers<'a> for InferenceBuffers<'a> {
             (Argument::RunningMean, Some(self.mean)),
             (Argument::RunningVariance, Some(self.variance)),
             (Argument::Y, Some(self.y)),
+            (Argument::Mask, self.mask),
         ]
     }
 }
@@ -420,6 +434,7 @@ impl<'a> Buffers<'a> for BackwardBuffers<'a> {
             (Argument::Saved, Some(self.saved)),
             (Argument::Gamma, self.gamma),
             (Argument::Beta, self.beta),
+            (Argument::Mask, self.mask),
             (Argument::Dx, self.dx),
             (Argument::Dgamma, self.dgamma),
             (Argument::Dbeta, self.dbeta),
@@ -445,6 +460,7 @@ impl<'a> Buffers<'a> for FrozenBackwardBuffers<'a> {
             (Argument::RunningVariance, Some(self.variance)),
             (Argument::Gamma, self.gamma),
             (Argument::Beta, self.beta),
+            (Argument::Mask, self.mask),
             (Argument::Dx, self.dx),
             (Argument::Dgamma, self.dgamma),
             (Argument::Dbeta, self.dbeta),

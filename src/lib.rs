@@ -1,5 +1,7 @@
 //! Batch normalisation as a GPU compute backend.
 pub mod config;
+#[cfg(feature = "cpu")]
+pub mod cpu;
 pub mod dtype;
 pub mod error;
 pub mod shape;

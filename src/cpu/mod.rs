@@ -1,0 +1,525 @@
+//! The fast CPU implementation: all cores, and SIMD chosen at run time.
+//!
+//! The fair opponent of the GPU, and the fallback where there is none. Tensors are slices of f32, densely packed,
+//! seen as `x[outer, channel, inner]` like everywhere in this crate; it needs neither wgpu nor ndarray.
+//!
+//! Results are bitwise the same from run to run, for every number of threads and every SIMD level: values are summed
+//! in a grid that depends on the shape alone, merged in one order, and no multiplication and addition is contracted.
+//! Work runs in rayon's current pool ([`rayon::ThreadPool::install`] chooses another), or on the calling thread where
+//! a tensor is too small to be worth waking others.
+//!
+//! ```
+//! use wgpu_batchnorm::{Config, Shape, cpu};
+//! # fn main() -> Result<(), wgpu_batchnorm::Error> {
+//! let shape = Shape::nchw(2, 1, 1, 2)?;
+//! let (x, gamma, beta) = ([1.0, 3.0, 5.0, 7.0], [2.0], [10.0]);
+//! let (mut y, mut saved) = ([0.0; 4], [cpu::Saved::default()]);
+//! cpu::training(&shape, &Config { epsilon: 0.0, ..Config::pytorch() }, cpu::Training {
+//!     x: &x, gamma: Some(&gamma), beta: Some(&beta), residual: None, y: &mut y, saved: &mut saved,
+//! })?;
+//! assert_eq!((saved[0].mean(), saved[0].variance), (4.0, 5.0));
+//! assert!((y[0] - (10.0 - 2.0 * 3.0 / 5f32.sqrt())).abs() < 1e-6);
+//! # Ok(())
+//! # }
+//! ```
+
+mod apply;
+mod backward;
+mod moments;
+mod partition;
+#[cfg(test)]
+mod tests;
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use crate::config::{Activation, Config, Momentum, RunningVariance};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::shape::Shape;
+use apply::{Apply, Normalise, NormaliseColumns};
+use moments::Moments;
+use partition::{Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
+
+pub use backward::{Backward, backward};
+
+/// Below this many elements waking other threads costs more than they save.
+const SERIAL_BELOW: usize = 1 << 15;
+
+/// Elements of x that a task which owns whole channels reads twice: 256 KiB stay in a second-level cache of 512 KiB
+/// together with the same of y.
+const OWNED_ELEMENTS: usize = 1 << 16;
+
+/// The statistics of one channel as training leaves them: the same four numbers as a `vec4` of the GPU's saved
+/// statistics.
+///
+/// The mean is the pair `anchor + offset`, so that `(x − anchor) − offset` is exact to the last bit or two even where
+/// the mean is a million standard deviations.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// K, the mean rounded to f32.
+    pub anchor: f32,
+    /// d, what the rounding left.
+    pub offset: f32,
+    /// `1 / √(variance + epsilon)`, and 0 where `variance + epsilon` is 0.
+    pub inverse_std: f32,
+    /// The population variance.
+    pub variance: f32,
+}
+
+impl Saved {
+    /// The statistics that inference and a frozen backward pass use, from a running mean and variance.
+    pub fn from_running(mean: f32, variance: f32, epsilon: f32) -> Self {
+        Self { anchor: mean, offset: 0.0, inverse_std: inverse_std(variance, epsilon), variance }
+    }
+
+    /// The mean, `anchor + offset`, rounded to f32.
+    pub fn mean(&self) -> f32 {
+        self.anchor + self.offset
+    }
+
+    fn normalise(&self, gamma: f32, beta: f32) -> Normalise {
+        Normalise { anchor: self.anchor, offset: self.offset, scale: gamma * self.inverse_std, shift: beta }
+    }
+}
+
+/// `1 / √(variance + epsilon)`, and 0 where that sum is 0.
+#[inline(always)]
+fn inverse_std(variance: f32, epsilon: f32) -> f32 {
+    let sum = variance + epsilon;
+    if sum == 0.0 { 0.0 } else { 1.0 / sum.sqrt() }
+}
+
+/// What [`training`] reads and writes. Slices may be longer than their shape needs; the rest is left alone.
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// `[outer, channels, inner]`
+    pub x: &'a [f32],
+    /// `[channels]`; present exactly if the configuration has a scale.
+    pub gamma: Option<&'a [f32]>,
+    /// `[channels]`; present exactly if the configuration has a shift.
+    pub beta: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`; present exactly if the configuration adds a residual.
+    pub residual: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`, written.
+    pub y: &'a mut [f32],
+    /// `[channels]`, written: what [`backward`] and [`running_update`] read.
+    pub saved: &'a mut [Saved],
+}
+
+/// Normalises `x` with the statistics of this batch, and leaves them in `saved`.
+///
+/// `y[o, c, i] = gamma[c] · (x[o, c, i] − mean[c]) / √(var[c] + epsilon) + beta[c] (+ residual)`, then the activation.
+/// One value per channel gives `var = 0` and `y = beta`; an empty batch an empty y.
+///
+/// # Errors
+/// [`Error::TooSmall`] if a slice holds fewer elements than its shape · [`Error::Missing`] or [`Error::Unexpected`] if
+/// an optional slice does not match the configuration · [`Config::validate`]'s
+///
+/// Ioffe & Szegedy 2015, algorithm 1; the same result as PyTorch's `BatchNorm2d.train()`.
+pub fn training(shape: &Shape, config: &Config, arguments: Training) -> Result<(), Error> {
+    let Training { x, gamma, beta, residual, y, saved } = arguments;
+    let check = Check::new(shape, config)?;
+    let x = check.tensor("x", x)?;
+    let y = check.tensor_mut("y", y)?;
+    let saved = check.channels_mut("saved", saved)?;
+    let parameters = Parameters { gamma: check.gamma(gamma)?, beta: check.beta(beta)? };
+    let residual = check.residual(residual)?;
+    Machine::of(shape).training(shape, config, &parameters, x, residual, y, saved);
+    Ok(())
+}
+
+/// What [`inference`] reads and writes. Slices may be longer than their shape needs; the rest is left alone.
+#[derive(Debug)]
+pub struct Inference<'a> {
+    /// `[outer, channels, inner]`
+    pub x: &'a [f32],
+    /// `[channels]`, the running mean.
+    pub mean: &'a [f32],
+    /// `[channels]`, the running variance.
+    pub variance: &'a [f32],
+    /// `[channels]`; present exactly if the configuration has a scale.
+    pub gamma: Option<&'a [f32]>,
+    /// `[channels]`; present exactly if the configuration has a shift.
+    pub beta: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`; present exactly if the configuration adds a residual.
+    pub residual: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`, written.
+    pub y: &'a mut [f32],
+}
+
+/// Normalises `x` with statistics that are already known.
+///
+/// `y[o, c, i] = gamma[c] · (x[o, c, i] − mean[c]) / √(variance[c] + epsilon) + beta[c] (+ residual)`, then the
+/// activation.
+///
+/// # Errors
+/// As [`training`].
+///
+/// Ioffe & Szegedy 2015, algorithm 2; the same result as PyTorch's `BatchNorm2d.eval()`.
+pub fn inference(shape: &Shape, config: &Config, arguments: Inference) -> Result<(), Error> {
+    let Inference { x, mean, variance, gamma, beta, residual, y } = arguments;
+    let check = Check::new(shape, config)?;
+    let x = check.tensor("x", x)?;
+    let y = check.tensor_mut("y", y)?;
+    let mean = check.channels("mean", mean)?;
+    let variance = check.channels("variance", variance)?;
+    let parameters = Parameters { gamma: check.gamma(gamma)?, beta: check.beta(beta)? };
+    let residual = check.residual(residual)?;
+    if y.is_empty() {
+        return Ok(());
+    }
+    let normalise: Vec<Normalise> = mean
+        .iter()
+        .zip(variance)
+        .enumerate()
+        .map(|(c, (&mean, &variance))| parameters.normalise(c, &Saved::from_running(mean, variance, config.epsilon)))
+        .collect();
+    let machine = Machine::of(shape);
+    let relu = config.activation == Activation::Relu;
+    machine.apply(View::of(shape), &normalise, Apply { simd: machine.simd, x, residual, relu }, y);
+    Ok(())
+}
+
+/// What [`running_update`] reads and writes. Slices may be longer than their shape needs; the rest is left alone.
+#[derive(Debug)]
+pub struct RunningUpdate<'a> {
+    /// `[channels]`, as [`training`] left them.
+    pub saved: &'a [Saved],
+    /// `[channels]`, the running mean, updated.
+    pub mean: &'a mut [f32],
+    /// `[channels]`, the running variance, updated.
+    pub variance: &'a mut [f32],
+    /// Batches seen before, updated; read only by a cumulative average.
+    pub batches: &'a mut u64,
+}
+
+/// Lets the running statistics follow one batch: once per batch, however often it is recomputed.
+///
+/// `mean = (1 − w) · mean + w · batch mean`, `variance = (1 − w) · variance + w · batch variance`, where the batch
+/// variance is multiplied by `m / (m − 1)` if it is to be unbiased. An empty batch changes nothing.
+///
+/// # Errors
+/// As [`training`] · [`Error::TooFewValues`] if an unbiased variance is asked for and there is one value per channel
+pub fn running_update(shape: &Shape, config: &Config, arguments: RunningUpdate) -> Result<(), Error> {
+    let RunningUpdate { saved, mean, variance, batches } = arguments;
+    let check = Check::new(shape, config)?;
+    let saved = check.channels("saved", saved)?;
+    let mean = check.channels_mut("mean", mean)?;
+    let variance = check.channels_mut("variance", variance)?;
+    let values = shape.values_per_channel();
+    if values == 0 {
+        return Ok(());
+    }
+    let unbias = match config.running_variance {
+        RunningVariance::Population => 1.0,
+        RunningVariance::Unbiased if values < 2 => return Err(Error::TooFewValues { values }),
+        RunningVariance::Unbiased => (f64::from(values) / f64::from(values - 1)) as f32,
+    };
+    let weight = match config.momentum {
+        Momentum::NewValue(weight) => weight,
+        Momentum::Cumulative => (1.0 / (*batches as f64 + 1.0)) as f32,
+    };
+    for ((saved, mean), variance) in saved.iter().zip(mean).zip(variance) {
+        *mean = (1.0 - weight) * *mean + weight * saved.mean();
+        *variance = (1.0 - weight) * *variance + weight * (saved.variance * unbias);
+    }
+    *batches += 1;
+    Ok(())
+}
+
+/// Checks arguments against a shape and a configuration, and cuts them to size.
+struct Check<'a> {
+    config: &'a Config,
+    elements: usize,
+    channels: usize,
+}
+
+impl<'a> Check<'a> {
+    fn new(shape: &Shape, config: &'a Config) -> Result<Self, Error> {
+        config.validate()?;
+        if config.dtype != DType::F32 {
+            return Err(Error::Unexpected { argument: "dtype", reason: "the CPU implementation stores f32" });
+        }
+        Ok(Self { config, elements: shape.elements() as usize, channels: shape.channels() as usize })
+    }
+
+    fn too_small<T>(argument: &'static str, has: usize, needs: usize) -> Error {
+        let bytes = |n: usize| n as u64 * size_of::<T>() as u64;
+        Error::TooSmall { argument, bytes: bytes(has), needed: bytes(needs) }
+    }
+
+    fn cut<'s, T>(argument: &'static str, slice: &'s [T], needs: usize) -> Result<&'s [T], Error> {
+        slice.get(..needs).ok_or(Self::too_small::<T>(argument, slice.len(), needs))
+    }
+
+    fn cut_mut<'s, T>(argument: &'static str, slice: &'s mut [T], needs: usize) -> Result<&'s mut [T], Error> {
+        let has = slice.len();
+        slice.get_mut(..needs).ok_or(Self::too_small::<T>(argument, has, needs))
+    }
+
+    fn tensor<'s>(&self, argument: &'static str, slice: &'s [f32]) -> Result<&'s [f32], Error> {
+        Self::cut(argument, slice, self.elements)
+    }
+
+    fn tensor_mut<'s>(&self, argument: &'static str, slice: &'s mut [f32]) -> Result<&'s mut [f32], Error> {
+        Self::cut_mut(argument, slice, self.elements)
+    }
+
+    fn channels<'s, T>(&self, argument: &'static str, slice: &'s [T]) -> Result<&'s [T], Error> {
+        Self::cut(argument, slice, self.channels)
+    }
+
+    fn channels_mut<'s, T>(&self, argument: &'static str, slice: &'s mut [T]) -> Result<&'s mut [T], Error> {
+        Self::cut_mut(argument, slice, self.channels)
+    }
+
+    fn optional<'s>(
+        argument: &'static str,
+        wanted: bool,
+        given: Option<&'s [f32]>,
+        needs: usize,
+    ) -> Result<Option<&'s [f32]>, Error> {
+        match (wanted, given) {
+            (true, Some(slice)) => Self::cut(argument, slice, needs).map(Some),
+            (false, None) => Ok(None),
+            (true, None) => Err(Error::Missing { argument, reason: "the configuration asks for it" }),
+            (false, Some(_)) => Err(Error::Unexpected { argument, reason: "the configuration does without it" }),
+        }
+    }
+
+    fn gamma<'s>(&self, gamma: Option<&'s [f32]>) -> Result<Option<&'s [f32]>, Error> {
+        Self::optional("gamma", self.config.gamma, gamma, self.channels)
+    }
+
+    fn beta<'s>(&self, beta: Option<&'s [f32]>) -> Result<Option<&'s [f32]>, Error> {
+        Self::optional("beta", self.config.beta, beta, self.channels)
+    }
+
+    fn residual<'s>(&self, residual: Option<&'s [f32]>) -> Result<Option<&'s [f32]>, Error> {
+        Self::optional("residual", self.config.residual, residual, self.elements)
+    }
+}
+
+/// gamma and beta, or 1 and 0.
+#[derive(Clone, Copy)]
+struct Parameters<'a> {
+    gamma: Option<&'a [f32]>,
+    beta: Option<&'a [f32]>,
+}
+
+impl Parameters<'_> {
+    #[inline(always)]
+    fn gamma(&self, channel: usize) -> f32 {
+        self.gamma.map_or(1.0, |gamma| gamma[channel])
+    }
+
+    #[inline(always)]
+    fn normalise(&self, channel: usize, saved: &Saved) -> Normalise {
+        saved.normalise(self.gamma(channel), self.beta.map_or(0.0, |beta| beta[channel]))
+    }
+}
+
+/// The SIMD level and the number of threads that a call uses.
+#[derive(Clone, Copy)]
+struct Machine {
+    simd: Arch,
+    threads: usize,
+}
+
+impl Machine {
+    fn of(shape: &Shape) -> Self {
+        let threads = if (shape.elements() as usize) < SERIAL_BELOW { 1 } else { rayon::current_num_threads() };
+        Self { simd: Arch::new(), threads }
+    }
+
+    /// Runs `work` on each task, on several threads if there are several.
+    fn each<T: Send>(&self, tasks: Vec<T>, work: impl Fn(T) + Send + Sync) {
+        if self.threads > 1 && tasks.len() > 1 {
+            tasks.into_par_iter().with_max_len(1).for_each(work);
+        } else {
+            tasks.into_iter().for_each(work);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "checked arguments of one public function")]
+    fn training(
+        &self,
+        shape: &Shape,
+        config: &Config,
+        parameters: &Parameters,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        y: &mut [f32],
+        saved: &mut [Saved],
+    ) {
+        if y.is_empty() {
+            saved.fill(Saved::from_running(0.0, 0.0, config.epsilon));
+            return;
+        }
+        let apply = Apply { simd: self.simd, x, residual, relu: config.activation == Activation::Relu };
+        let view = View::of(shape);
+        if let Some(owned) = Owned::of(&view, OWNED_ELEMENTS, self.threads) {
+            let tasks = owned.tasks(y, saved);
+            self.each(tasks, |task| task.training(&view, apply, parameters, config.epsilon));
+            return;
+        }
+        self.moments(&view, x, config.epsilon, saved);
+        let normalise: Vec<Normalise> = saved.iter().enumerate().map(|(c, s)| parameters.normalise(c, s)).collect();
+        self.apply(view, &normalise, apply, y);
+    }
+
+    /// The statistics of every channel.
+    fn moments(&self, view: &View, x: &[f32], epsilon: f32, saved: &mut [Saved]) {
+        match view {
+            View::Planes(planes) => {
+                let parts = planes.parts();
+                let mut records = vec![Moments::default(); planes.channels * parts];
+                let tasks = records.iter_mut().enumerate().collect();
+                self.each(tasks, |(i, record): (usize, &mut Moments)| {
+                    *record = self.simd.dispatch(
+                        #[inline(always)]
+                        || moments::of_plane_part(x, planes, i / parts, i % parts),
+                    );
+                });
+                for (saved, records) in saved.iter_mut().zip(records.chunks(parts)) {
+                    *saved = records.iter().copied().fold(Moments::default(), Moments::merge).saved(epsilon);
+                }
+            }
+            View::Columns(columns) => {
+                let mut records = vec![Moments::default(); columns.width * columns.parts()];
+                let tiles = records.chunks_mut(columns.width).enumerate().flat_map(|(part, records)| {
+                    records.chunks_mut(TILE_COLUMNS).enumerate().map(move |(tile, records)| (part, tile, records))
+                });
+                self.each(tiles.collect(), |(part, tile, into): (usize, usize, &mut [Moments])| {
+                    self.simd.dispatch(
+                        #[inline(always)]
+                        || moments::of_columns(x, columns, part, tile * TILE_COLUMNS, into),
+                    );
+                });
+                for (channel, saved) in saved.iter_mut().enumerate() {
+                    let of_column = |column: usize| {
+                        let parts = records[column..].iter().step_by(columns.width);
+                        parts.copied().fold(Moments::default(), Moments::merge)
+                    };
+                    let columns = columns.columns_of(channel).map(of_column);
+                    *saved = columns.fold(Moments::default(), Moments::merge).saved(epsilon);
+                }
+            }
+        }
+    }
+
+    /// The elementwise pass over the whole tensor.
+    fn apply(&self, view: View, normalise: &[Normalise], apply: Apply, y: &mut [f32]) {
+        match view {
+            View::Planes(planes) => {
+                self.each(y.chunks_mut(TASK_ELEMENTS).enumerate().collect(), |(task, y)| {
+                    apply.planes(&planes, normalise, 0, task * TASK_ELEMENTS, y);
+                });
+            }
+            View::Columns(columns) => {
+                let per_column = (0..columns.width).map(|column| normalise[columns.channel(column)]);
+                let per_column = NormaliseColumns::new(per_column);
+                let rows = TASK_ELEMENTS.div_ceil(columns.width);
+                self.each(y.chunks_mut(rows * columns.width).enumerate().collect(), |(task, y)| {
+                    apply.columns(&columns, &per_column, 0, task * rows, y.chunks_mut(columns.width));
+                });
+            }
+        }
+    }
+}
+
+/// A way to share out whole channels, so that what a task reads twice comes from its cache the second time.
+struct Owned {
+    /// Elements of one row of the tensor: each channel once.
+    row: usize,
+    /// Channels of one task.
+    channels: usize,
+    inner: usize,
+}
+
+impl Owned {
+    /// Tasks of about `elements`; `None` where that leaves threads idle or reads memory in splinters.
+    fn of(view: &View, elements: usize, threads: usize) -> Option<Self> {
+        // With fewer tasks a thread of several would wait for the last one.
+        let tasks = if threads == 1 { 1 } else { 4 * threads };
+        match view {
+            View::Planes(Planes { outer, channels, inner }) => {
+                let most = (elements / (outer * inner)).min(channels / tasks).max(1);
+                (*channels >= tasks).then_some(Self { row: channels * inner, channels: most, inner: *inner })
+            }
+            View::Columns(columns) => {
+                let tile = columns.owned_tile(elements)?;
+                (columns.width.div_ceil(tile) >= tasks).then_some(Self {
+                    row: columns.width,
+                    channels: tile / columns.inner,
+                    inner: columns.inner,
+                })
+            }
+        }
+    }
+
+    /// One task per group of channels: its pieces of `tensor`, row by row, and its part of a per-channel array.
+    fn tasks<'a, P>(&self, tensor: &'a mut [f32], per_channel: &'a mut [P]) -> Vec<OwnedTask<'a, P>> {
+        let stacks = partition::stacks(tensor, self.row, self.channels * self.inner);
+        let tasks = stacks.into_iter().zip(per_channel.chunks_mut(self.channels)).enumerate();
+        tasks
+            .map(|(task, (pieces, per_channel))| OwnedTask { first: task * self.channels, pieces, per_channel })
+            .collect()
+    }
+}
+
+/// Some whole channels, from `first` on.
+struct OwnedTask<'a, P> {
+    first: usize,
+    pieces: Vec<&'a mut [f32]>,
+    per_channel: &'a mut [P],
+}
+
+impl OwnedTask<'_, Saved> {
+    fn training(self, view: &View, apply: Apply, parameters: &Parameters, epsilon: f32) {
+        let Self { first, pieces: y, per_channel: saved } = self;
+        match view {
+            View::Planes(planes) => {
+                for (i, saved) in saved.iter_mut().enumerate() {
+                    let parts = (0..planes.parts()).map(|part| {
+                        apply.simd.dispatch(
+                            #[inline(always)]
+                            || moments::of_plane_part(apply.x, planes, first + i, part),
+                        )
+                    });
+                    *saved = parts.fold(Moments::default(), Moments::merge).saved(epsilon);
+                }
+                let normalise: Vec<Normalise> =
+                    saved.iter().enumerate().map(|(i, s)| parameters.normalise(first + i, s)).collect();
+                for (outer, y) in y.into_iter().enumerate() {
+                    let start = (outer * planes.channels + first) * planes.inner;
+                    apply.planes(planes, &normalise, first, start, y);
+                }
+            }
+            View::Columns(columns) => {
+                let (column, width) = (first * columns.inner, saved.len() * columns.inner);
+                let mut records = [Moments::default(); TILE_COLUMNS];
+                let mut totals = [Moments::default(); TILE_COLUMNS];
+                for part in 0..columns.parts() {
+                    apply.simd.dispatch(
+                        #[inline(always)]
+                        || moments::of_columns(apply.x, columns, part, column, &mut records[..width]),
+                    );
+                    for (total, record) in totals.iter_mut().zip(&records[..width]) {
+                        *total = total.merge(*record);
+                    }
+                }
+                for (saved, totals) in saved.iter_mut().zip(totals.chunks(columns.inner)) {
+                    *saved = totals.iter().copied().fold(Moments::default(), Moments::merge).saved(epsilon);
+                }
+                let normalise = NormaliseColumns::new((0..width).map(|i| {
+                    let channel = i / columns.inner;
+                    parameters.normalise(first + channel, &saved[channel])
+                }));
+                apply.columns(columns, &normalise, column, 0, y.into_iter());
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! How the values of each channel lie in memory, and the grid of blocks and parts they are reduced in.
+//!
+//! The grid depends on the shape alone, never on the number of threads: that makes every result bitwise repeatable.
+
+use std::ops::Range;
+
+use crate::shape::Shape;
+
+/// Most values that are summed about one anchor.
+///
+/// A block's anchor is the mean of its first [`TILE_VALUES`] values. Where those mislead by δ they also contribute
+/// `TILE_VALUES · δ²` to the block's own M2, so the relative error stays below `BLOCK_VALUES / TILE_VALUES` ULPs,
+/// whatever the data.
+const BLOCK_VALUES: usize = 4096;
+/// Values that a block's anchor is the mean of.
+pub(super) const TILE_VALUES: usize = 16;
+/// Blocks that one part of a channel is made of: 256 KiB.
+const PART_BLOCKS: usize = 16;
+/// Planes from this size on are walked one by one; smaller ones as the columns of a matrix.
+const SMALLEST_PLANE: usize = 32;
+/// Most columns that are summed side by side: anchors and both sums are 6 KiB, a fifth of a first-level cache.
+pub(super) const TILE_COLUMNS: usize = 512;
+/// Most rows that are summed about one anchor, and in one running sum.
+const BLOCK_ROWS: usize = 1024;
+/// Matrices from this width on offer enough columns to share out, and their rows need not be split finely.
+const WIDE: usize = 1024;
+/// Elements of one task of an elementwise pass: 256 KiB.
+pub(super) const TASK_ELEMENTS: usize = 1 << 16;
+
+/// The two ways to walk a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// Channels first: each channel is a run of contiguous values per outer index.
+    Planes(Planes),
+    /// Channels last, dense layers and small planes: neighbouring values belong to different channels.
+    Columns(Columns),
+}
+
+impl View {
+    /// The way that suits `shape`, which must not be empty.
+    pub(super) fn of(shape: &Shape) -> Self {
+        let (outer, channels, inner) = (shape.outer() as usize, shape.channels() as usize, shape.inner() as usize);
+        // One channel is one plane, whatever its axis.
+        let (outer, inner) = if channels == 1 { (1, outer * inner) } else { (outer, inner) };
+        if inner >= SMALLEST_PLANE || channels == 1 {
+            Self::Planes(Planes { outer, channels, inner })
+        } else {
+            Self::Columns(Columns::new(outer, channels, inner))
+        }
+    }
+}
+
+/// `outer · channels` contiguous planes of `inner` values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Planes {
+    pub(super) outer: usize,
+    pub(super) channels: usize,
+    pub(super) inner: usize,
+}
+
+impl Planes {
+    /// Blocks of one channel: whole planes while they are small, even pieces of one plane otherwise.
+    fn blocks(&self) -> usize {
+        if self.inner < BLOCK_VALUES {
+            self.outer.div_ceil(BLOCK_VALUES / self.inner)
+        } else {
+            self.outer * self.inner.div_ceil(BLOCK_VALUES)
+        }
+    }
+
+    /// Parts of one channel.
+    pub(super) fn parts(&self) -> usize {
+        self.blocks().div_ceil(PART_BLOCKS)
+    }
+
+    /// The blocks of one part: outer indices, and the range of each of those planes.
+    pub(super) fn part_blocks(&self, part: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let planes = *self;
+        (part * PART_BLOCKS..((part + 1) * PART_BLOCKS).min(planes.blocks())).map(move |block| planes.block(block))
+    }
+
+    fn block(&self, block: usize) -> (Range<usize>, Range<usize>) {
+        if self.inner < BLOCK_VALUES {
+            let planes = BLOCK_VALUES / self.inner;
+            (block * planes..((block + 1) * planes).min(self.outer), 0..self.inner)
+        } else {
+            let pieces = self.inner.div_ceil(BLOCK_VALUES);
+            let (plane, piece) = (block / pieces, block % pieces);
+            // In u64: the product exceeds a 32-bit usize.
+            let cut = |at: usize| (at as u64 * self.inner as u64 / pieces as u64) as usize;
+            (plane..plane + 1, cut(piece)..cut(piece + 1))
+        }
+    }
+
+    /// Where `run` of the plane of `channel` at `outer` lies in the tensor.
+    pub(super) fn run(&self, outer: usize, channel: usize, run: &Range<usize>) -> Range<usize> {
+        let plane = (outer * self.channels + channel) * self.inner;
+        plane + run.start..plane + run.end
+    }
+}
+
+/// A matrix whose columns each belong to one channel: `channel = column / inner % channels`.
+///
+/// A row holds `fold` outer indices, so that a tensor of few channels still fills the SIMD lanes; the outer indices
+/// left over make a last, shorter row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    pub(super) channels: usize,
+    pub(super) inner: usize,
+    /// Elements of a row, `fold · channels · inner`.
+    pub(super) width: usize,
+    /// Full rows.
+    pub(super) rows: usize,
+    /// Elements of the last, shorter row.
+    pub(super) tail: usize,
+    /// Rows of one part.
+    pub(super) part_rows: usize,
+}
+
+impl Columns {
+    fn new(outer: usize, channels: usize, inner: usize) -> Self {
+        let one = channels * inner;
+        // The fewest outer indices that fill whole groups of 16 lanes, and 256 columns.
+        let period = 16 >> one.trailing_zeros().min(4);
+        let wanted = if one < WIDE { period * 256usize.div_ceil(period * one) } else { 1 };
+        let fold = if outer / wanted >= 16 { wanted } else { 1 };
+        let (width, rows, tail) = (fold * one, outer / fold, outer % fold * one);
+        let part_rows =
+            if width >= WIDE { BLOCK_ROWS } else { rows.div_ceil(256).max(TASK_ELEMENTS / width).min(BLOCK_ROWS) };
+        Self { channels, inner, width, rows, tail, part_rows }
+    }
+
+    /// Row parts.
+    pub(super) fn parts(&self) -> usize {
+        self.rows.div_ceil(self.part_rows)
+    }
+
+    /// The full rows of `part`; the shorter row belongs to the last part.
+    pub(super) fn part(&self, part: usize) -> Range<usize> {
+        part * self.part_rows..((part + 1) * self.part_rows).min(self.rows)
+    }
+
+    /// The channel of a column.
+    pub(super) fn channel(&self, column: usize) -> usize {
+        column / self.inner % self.channels
+    }
+
+    /// The columns of `channel`, in order.
+    pub(super) fn columns_of(&self, channel: usize) -> impl Iterator<Item = usize> {
+        let (inner, one) = (self.inner, self.channels * self.inner);
+        (0..self.width / one).flat_map(move |repeat| {
+            let first = repeat * one + channel * inner;
+            first..first + inner
+        })
+    }
+
+    /// The widest tile of whole channels whose `rows` fit `elements`, where a row holds each channel once and the
+    /// tile is wide enough to be read efficiently.
+    pub(super) fn owned_tile(&self, elements: usize) -> Option<usize> {
+        let narrowest = 64;
+        let columns = (elements / self.rows).min(TILE_COLUMNS) / self.inner * self.inner;
+        (self.tail == 0 && self.width == self.channels * self.inner && columns >= narrowest).then_some(columns)
+    }
+}
+
+/// Cuts `tensor` into rows and each row into pieces, and gathers the pieces that lie below each other.
+///
+/// The result is one list per piece of a row, with one entry per row: what a task that owns whole channels writes.
+pub(super) fn stacks<T>(tensor: &mut [T], row: usize, piece: usize) -> Vec<Vec<&mut [T]>> {
+    let rows = tensor.len().div_ceil(row);
+    let mut stacks: Vec<Vec<&mut [T]>> = (0..row.div_ceil(piece)).map(|_| Vec::with_capacity(rows)).collect();
+    for row in tensor.chunks_mut(row) {
+        for (stack, piece) in stacks.iter_mut().zip(row.chunks_mut(piece)) {
+            stack.push(piece);
+        }
+    }
+    stacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_every_value_of_a_channel_once() {
+        for (outer, channels, inner) in
+            [(1, 1, 1), (5, 3, 49), (3, 2, 4095), (2, 2, 4096), (2, 3, 70_001), (1, 1, 1 << 22)]
+        {
+            let planes = Planes { outer, channels, inner };
+            let mut next = 0;
+            for part in 0..planes.parts() {
+                for (rows, run) in planes.part_blocks(part) {
+                    assert!(rows.len() * run.len() <= BLOCK_VALUES, "{planes:?}");
+                    for row in rows {
+                        assert_eq!(row * inner + run.start, next, "{planes:?}");
+                        next = row * inner + run.end;
+                    }
+                }
+            }
+            assert_eq!(next, outer * inner, "{planes:?}");
+        }
+    }
+
+    #[test]
+    fn columns_cover_every_element_once() {
+        for (outer, channels, inner) in
+            [(1, 2, 1), (1000, 3, 1), (7, 5, 31), (100, 27, 3), (3, 70_000, 1), (401_408, 3, 1)]
+        {
+            let columns = Columns::new(outer, channels, inner);
+            assert_eq!(columns.rows * columns.width + columns.tail, outer * channels * inner, "{columns:?}");
+            assert!(columns.rows > 0 && columns.part_rows > 0 && columns.part_rows <= BLOCK_ROWS, "{columns:?}");
+            let rows: usize = (0..columns.parts()).map(|part| columns.part(part).len()).sum();
+            assert_eq!(rows, columns.rows, "{columns:?}");
+            let mut seen = vec![0; columns.width];
+            for channel in 0..channels {
+                for column in columns.columns_of(channel) {
+                    assert_eq!(columns.channel(column), channel, "{columns:?}");
+                    seen[column] += 1;
+                }
+            }
+            assert!(seen.iter().all(|&n| n == 1), "{columns:?}");
+        }
+    }
+}

@@ -2,10 +2,12 @@
 
 use pulp::Arch;
 
-use super::apply::{LANES, Normalise, NormaliseColumns, centre, for_each_run, pre_activation};
-use super::moments::{LANES as SUM_LANES, PairSums};
-use super::partition::{Columns, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
-use super::{Check, Machine, Owned, Parameters, Saved};
+use super::apply::{Normalise, NormaliseColumns, NormaliseSlices, centre, pre_activation};
+use super::kernel::{Kernel, Variant};
+use super::moments::{LANES, PairSums, pieces};
+use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
+use super::reduce::{Record, reduce_owned};
+use super::{Check, Machine, Owned, OwnedTask, Parameters, Saved};
 use crate::config::{Activation, Config};
 use crate::error::Error;
 use crate::shape::Shape;
@@ -95,12 +97,12 @@ pub(super) struct Outputs<'a> {
 
 /// `Σ g` and `Σ g·(x − mean)` of some values: a monoid under addition.
 #[derive(Clone, Copy, Debug, Default)]
-struct GradientSums {
+pub(super) struct GradientSums {
     gradient: f64,
     centred: f64,
 }
 
-impl GradientSums {
+impl Record for GradientSums {
     #[inline(always)]
     fn merge(self, other: Self) -> Self {
         Self { gradient: self.gradient + other.gradient, centred: self.centred + other.centred }
@@ -149,6 +151,34 @@ impl InputGradientColumns {
     }
 }
 
+/// The [`Normalise`] of neighbouring records of a view, from record `first` on.
+struct PerRecord {
+    first: usize,
+    normalise: Normalises,
+}
+
+enum Normalises {
+    Planes(Vec<Normalise>),
+    Columns(NormaliseColumns),
+}
+
+impl PerRecord {
+    /// For the records of the `channels` channels from `channel` on.
+    fn new(view: &View, channel: usize, channels: usize, of: impl Fn(usize) -> Normalise + Clone) -> Self {
+        match view {
+            View::Planes(_) => {
+                Self { first: channel, normalise: Normalises::Planes((channel..channel + channels).map(of).collect()) }
+            }
+            View::Columns(columns) => {
+                let first = channel * columns.inner;
+                let width = if channels == columns.channels { columns.width } else { channels * columns.inner };
+                let of = (first..first + width).map(|column| of(columns.channel(column)));
+                Self { first, normalise: Normalises::Columns(NormaliseColumns::new(of)) }
+            }
+        }
+    }
+}
+
 /// What the backward pass reads.
 #[derive(Clone, Copy)]
 pub(super) struct Gradient<'a> {
@@ -187,16 +217,18 @@ impl Gradient<'_> {
         match (Owned::of(&view, OWNED_ELEMENTS, machine.threads), dx) {
             (Some(owned), Some(dx)) if sums_needed => {
                 let tasks = owned.tasks(dx, &mut sums);
-                machine.each(tasks, |task| {
-                    self.owned_sums(&view, task.first, saved, parameters, task.per_channel);
-                    let sums = &*task.per_channel;
-                    let local = |channel: usize| input_gradient(channel, &sums[channel - task.first]);
-                    self.owned_input(&view, task.first, sums.len(), local, task.pieces);
+                machine.each(tasks, |OwnedTask { first, pieces, per_channel: sums }| {
+                    self.owned_sums(&view, first, saved, parameters, sums);
+                    let of = |channel: usize| input_gradient(channel, &sums[channel - first]);
+                    self.owned_input(&view, first, sums.len(), of, pieces);
                 });
             }
             (_, dx) => {
                 if sums_needed {
-                    self.sums(machine, &view, saved, parameters, &mut sums);
+                    let normalise = |channel| parameters.normalise(channel, &saved[channel]);
+                    let per_record = PerRecord::new(&view, 0, shape.channels() as usize, normalise);
+                    let sum = |part, first, into: &mut [_]| self.of_part(&view, &per_record, part, first, into);
+                    machine.reduce(&view, sum, &mut sums);
                 }
                 if let Some(dx) = dx {
                     self.input(machine, &view, |channel| input_gradient(channel, &sums[channel]), dx);
@@ -224,45 +256,6 @@ impl Gradient<'_> {
         }
     }
 
-    /// The sums of every channel.
-    fn sums(&self, machine: Machine, view: &View, saved: &[Saved], parameters: &Parameters, sums: &mut [GradientSums]) {
-        match view {
-            View::Planes(planes) => {
-                let parts = planes.parts();
-                let mut records = vec![GradientSums::default(); planes.channels * parts];
-                machine.each(records.iter_mut().enumerate().collect(), |(i, record): (usize, &mut GradientSums)| {
-                    let normalise = parameters.normalise(i / parts, &saved[i / parts]);
-                    *record = self.plane_part(planes, normalise, i / parts, i % parts);
-                });
-                for (sums, records) in sums.iter_mut().zip(records.chunks(parts)) {
-                    *sums = records.iter().copied().fold(GradientSums::default(), GradientSums::merge);
-                }
-            }
-            View::Columns(columns) => {
-                let mut records = vec![GradientSums::default(); columns.width * columns.parts()];
-                let normalise = NormaliseColumns::new((0..columns.width).map(|column| {
-                    let channel = columns.channel(column);
-                    parameters.normalise(channel, &saved[channel])
-                }));
-                let tiles = records.chunks_mut(columns.width).enumerate().flat_map(|(part, records)| {
-                    records.chunks_mut(TILE_COLUMNS).enumerate().map(move |(tile, records)| (part, tile, records))
-                });
-                machine.each(tiles.collect(), |(part, tile, into): (usize, usize, &mut [GradientSums])| {
-                    let first = tile * TILE_COLUMNS;
-                    self.columns_part(columns, &normalise, 0, part, first, into);
-                });
-                for (channel, sums) in sums.iter_mut().enumerate() {
-                    let of_column = |column: usize| {
-                        let parts = records[column..].iter().step_by(columns.width);
-                        parts.copied().fold(GradientSums::default(), GradientSums::merge)
-                    };
-                    *sums =
-                        columns.columns_of(channel).map(of_column).fold(GradientSums::default(), GradientSums::merge);
-                }
-            }
-        }
-    }
-
     /// The sums of the whole channels from `first` on.
     fn owned_sums(
         &self,
@@ -272,35 +265,10 @@ impl Gradient<'_> {
         parameters: &Parameters,
         sums: &mut [GradientSums],
     ) {
-        match view {
-            View::Planes(planes) => {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let channel = first + i;
-                    let normalise = parameters.normalise(channel, &saved[channel]);
-                    *sums = (0..planes.parts())
-                        .map(|part| self.plane_part(planes, normalise, channel, part))
-                        .fold(GradientSums::default(), GradientSums::merge);
-                }
-            }
-            View::Columns(columns) => {
-                let (column, width) = (first * columns.inner, sums.len() * columns.inner);
-                let normalise = NormaliseColumns::new((0..width).map(|i| {
-                    let channel = first + i / columns.inner;
-                    parameters.normalise(channel, &saved[channel])
-                }));
-                let mut records = [GradientSums::default(); TILE_COLUMNS];
-                let mut totals = [GradientSums::default(); TILE_COLUMNS];
-                for part in 0..columns.parts() {
-                    self.columns_part(columns, &normalise, column, part, column, &mut records[..width]);
-                    for (total, record) in totals.iter_mut().zip(&records[..width]) {
-                        *total = total.merge(*record);
-                    }
-                }
-                for (sums, totals) in sums.iter_mut().zip(totals.chunks(columns.inner)) {
-                    *sums = totals.iter().copied().fold(GradientSums::default(), GradientSums::merge);
-                }
-            }
-        }
+        let normalise = |channel| parameters.normalise(channel, &saved[channel]);
+        let per_record = PerRecord::new(view, first, sums.len(), normalise);
+        let sum = |part, first, into: &mut [_]| self.of_part(view, &per_record, part, first, into);
+        reduce_owned(view, first, sum, sums);
     }
 
     /// Writes the gradient of the whole tensor.
@@ -348,103 +316,41 @@ impl Gradient<'_> {
         }
     }
 
-    /// The sums of one part of one channel.
-    fn plane_part(&self, planes: &Planes, normalise: Normalise, channel: usize, part: usize) -> GradientSums {
-        let Self { simd, x, dy, .. } = *self;
+    fn variant(&self) -> Variant {
+        Variant { simd: self.simd, relu: self.relu, residual: self.residual.is_some() }
+    }
+
+    /// The sums of one part, in the records of `view` from `first` on.
+    fn of_part(&self, view: &View, normalise: &PerRecord, part: usize, first: usize, into: &mut [GradientSums]) {
+        let Self { x, dy, .. } = *self;
         let residual = self.residual.unwrap_or(x);
-        let task = PlanePart { planes, normalise, channel, part };
-        match (self.relu, self.residual.is_some()) {
-            (false, _) => simd.dispatch(
-                #[inline(always)]
-                || task.sums::<false, false>(x, dy, residual),
-            ),
-            (true, false) => simd.dispatch(
-                #[inline(always)]
-                || task.sums::<true, false>(x, dy, residual),
-            ),
-            (true, true) => simd.dispatch(
-                #[inline(always)]
-                || task.sums::<true, true>(x, dy, residual),
-            ),
+        let local = first - normalise.first;
+        match (view, &normalise.normalise) {
+            (View::Planes(planes), Normalises::Planes(normalise)) => {
+                let normalise = &normalise[local..local + into.len()];
+                self.variant().run(PlanesPart { planes, normalise, part, first, x, dy, residual, into });
+            }
+            (View::Columns(columns), Normalises::Columns(normalise)) => {
+                let normalise = normalise.slice(local, into.len());
+                self.variant().run(ColumnsPart { columns, normalise, part, first, x, dy, residual, into });
+            }
+            _ => {}
         }
     }
 
-    /// The sums of the columns from `first` on over one part of the rows; `normalise` begins with column
-    /// `origin`.
-    fn columns_part(
-        &self,
-        columns: &Columns,
-        normalise: &NormaliseColumns,
-        origin: usize,
-        part: usize,
-        first: usize,
-        into: &mut [GradientSums],
-    ) {
-        let Self { simd, x, dy, .. } = *self;
-        let residual = self.residual.unwrap_or(x);
-        let task = ColumnsPart { columns, normalise, origin, part, first };
-        match (self.relu, self.residual.is_some()) {
-            (false, _) => simd.dispatch(
-                #[inline(always)]
-                || task.sums::<false, false>(x, dy, residual, into),
-            ),
-            (true, false) => simd.dispatch(
-                #[inline(always)]
-                || task.sums::<true, false>(x, dy, residual, into),
-            ),
-            (true, true) => simd.dispatch(
-                #[inline(always)]
-                || task.sums::<true, true>(x, dy, residual, into),
-            ),
-        }
-    }
-
+    /// Writes `dx`, which starts at element `start` of the tensor; `of[0]` is that of channel `first`.
     fn input_planes(&self, planes: &Planes, of: &[InputGradient], first: usize, start: usize, dx: &mut [f32]) {
         let range = start..start + dx.len();
         let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
         let residual = self.residual.map_or(x, |residual| &residual[range]);
-        let task = PlanesInput { planes, of, first, start };
-        let simd = self.simd;
-        match (self.frozen, self.relu, self.residual.is_some()) {
-            (false, false, _) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<false, false, false>(x, dy, residual, dx),
-                );
-            }
-            (false, true, false) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<false, true, false>(x, dy, residual, dx),
-                );
-            }
-            (false, true, true) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<false, true, true>(x, dy, residual, dx),
-                );
-            }
-            (true, false, _) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<true, false, false>(x, dy, residual, dx),
-                );
-            }
-            (true, true, false) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<true, true, false>(x, dy, residual, dx),
-                );
-            }
-            (true, true, true) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<true, true, true>(x, dy, residual, dx),
-                );
-            }
+        if self.frozen {
+            self.variant().run(InputPlanes::<true> { planes, of, first, start, x, dy, residual, dx });
+        } else {
+            self.variant().run(InputPlanes::<false> { planes, of, first, start, x, dy, residual, dx });
         }
     }
 
+    /// Writes `rows`, which are pieces of the matrix's rows from row `row` and column `first` on.
     fn input_columns<'d>(
         &self,
         columns: &Columns,
@@ -456,207 +362,171 @@ impl Gradient<'_> {
         let start = row * columns.width + first;
         let (x, dy) = (&self.x[start..], &self.dy[start..]);
         let residual = self.residual.map_or(x, |residual| &residual[start..]);
-        let task = ColumnsInput { width: columns.width, of };
-        let simd = self.simd;
-        match (self.frozen, self.relu, self.residual.is_some()) {
-            (false, false, _) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<false, false, false>(x, dy, residual, rows),
-                );
-            }
-            (false, true, false) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<false, true, false>(x, dy, residual, rows),
-                );
-            }
-            (false, true, true) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<false, true, true>(x, dy, residual, rows),
-                );
-            }
-            (true, false, _) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<true, false, false>(x, dy, residual, rows),
-                );
-            }
-            (true, true, false) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<true, true, false>(x, dy, residual, rows),
-                );
-            }
-            (true, true, true) => {
-                simd.dispatch(
-                    #[inline(always)]
-                    || task.run::<true, true, true>(x, dy, residual, rows),
-                );
-            }
+        let width = columns.width;
+        if self.frozen {
+            self.variant().run(InputColumns::<true, _> { width, of, x, dy, residual, rows });
+        } else {
+            self.variant().run(InputColumns::<false, _> { width, of, x, dy, residual, rows });
         }
     }
 }
 
 /// The gradient before the activation: its derivative is 1 where `z > 0` and 0 elsewhere.
 #[inline(always)]
-fn gate<const RELU: bool, const RESIDUAL: bool>(dy: f32, centred: f32, scale: f32, shift: f32, residual: f32) -> f32 {
-    if RELU {
-        let z = pre_activation::<RESIDUAL>(centred, scale, shift, residual);
-        if z > 0.0 { dy } else { 0.0 }
-    } else {
-        dy
-    }
+fn gate<const RELU: bool, const RESIDUAL: bool>(n: &Normalise, dy: f32, centred: f32, residual: f32) -> f32 {
+    if !RELU || pre_activation::<RESIDUAL>(centred, n.scale, n.shift, residual) > 0.0 { dy } else { 0.0 }
 }
 
-struct PlanePart<'a> {
+/// The sums of one part of some neighbouring channels, at most [`GROUP_PLANES`] of them.
+struct PlanesPart<'a> {
     planes: &'a Planes,
-    normalise: Normalise,
-    channel: usize,
+    normalise: &'a [Normalise],
     part: usize,
+    first: usize,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+    into: &'a mut [GradientSums],
 }
 
-impl PlanePart<'_> {
+impl Kernel for PlanesPart<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn sums<const RELU: bool, const RESIDUAL: bool>(&self, x: &[f32], dy: &[f32], residual: &[f32]) -> GradientSums {
-        let mut total = GradientSums::default();
-        for (outer, run) in self.planes.part_blocks(self.part) {
-            let mut sums = PairSums::zero();
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        let Self { planes, normalise, part, first, x, dy, residual, into } = self;
+        for (outer, run) in planes.part_blocks(part) {
+            let mut sums = [const { PairSums::zero() }; GROUP_PLANES];
+            let sums = &mut sums[..into.len()];
             for o in outer {
-                let range = self.planes.run(o, self.channel, &run);
-                self.add_run::<RELU, RESIDUAL>(&mut sums, &x[range.clone()], &dy[range.clone()], &residual[range]);
+                for (i, (n, sums)) in normalise.iter().zip(&mut *sums).enumerate() {
+                    let range = planes.run(o, first + i, &run);
+                    let (x, dy, residual) = (&x[range.clone()], &dy[range.clone()], &residual[range]);
+                    add_run::<RELU, RESIDUAL>(sums, n, x, dy, residual);
+                }
             }
-            let (gradient, centred) = sums.total();
-            total = total.merge(GradientSums { gradient, centred });
+            for (into, sums) in into.iter_mut().zip(sums) {
+                let (gradient, centred) = sums.total();
+                *into = into.merge(GradientSums { gradient, centred });
+            }
         }
-        total
     }
+}
 
-    #[inline(always)]
-    fn add_run<const RELU: bool, const RESIDUAL: bool>(
-        &self,
-        sums: &mut PairSums,
-        x: &[f32],
-        dy: &[f32],
-        residual: &[f32],
-    ) {
-        let (xs, x_rest) = x.as_chunks::<SUM_LANES>();
-        let (gs, g_rest) = dy.as_chunks::<SUM_LANES>();
-        let (rs, r_rest) = residual.as_chunks::<SUM_LANES>();
-        for ((x, dy), r) in xs.iter().zip(gs).zip(rs) {
-            for l in 0..SUM_LANES {
-                self.add::<RELU, RESIDUAL>(sums, l, true, x[l], dy[l], r[l]);
-            }
-        }
-        if x_rest.is_empty() {
-            return;
-        }
-        if let (Some(x), Some(dy), Some(r)) =
-            (x.last_chunk::<SUM_LANES>(), dy.last_chunk::<SUM_LANES>(), residual.last_chunk::<SUM_LANES>())
-        {
-            // The last lanes again, without those that are counted already: no scalar loop.
-            let counted = SUM_LANES - x_rest.len();
-            for l in 0..SUM_LANES {
-                self.add::<RELU, RESIDUAL>(sums, l, l >= counted, x[l], dy[l], r[l]);
-            }
-            return;
-        }
-        for (l, ((x, dy), r)) in x_rest.iter().zip(g_rest).zip(r_rest).enumerate() {
-            self.add::<RELU, RESIDUAL>(sums, l, true, *x, *dy, *r);
+#[inline(always)]
+fn add_run<const RELU: bool, const RESIDUAL: bool>(
+    sums: &mut PairSums,
+    n: &Normalise,
+    x: &[f32],
+    dy: &[f32],
+    residual: &[f32],
+) {
+    let (xs, x_rest) = x.as_chunks::<LANES>();
+    let (gs, g_rest) = dy.as_chunks::<LANES>();
+    let (rs, r_rest) = residual.as_chunks::<LANES>();
+    for ((x, dy), r) in xs.iter().zip(gs).zip(rs) {
+        for l in 0..LANES {
+            add::<RELU, RESIDUAL>(sums, n, l, true, x[l], dy[l], r[l]);
         }
     }
+    if x_rest.is_empty() {
+        return;
+    }
+    if let (Some(x), Some(dy), Some(r)) =
+        (x.last_chunk::<LANES>(), dy.last_chunk::<LANES>(), residual.last_chunk::<LANES>())
+    {
+        // The last lanes again, without those that are counted already: no scalar loop.
+        let counted = LANES - x_rest.len();
+        for l in 0..LANES {
+            add::<RELU, RESIDUAL>(sums, n, l, l >= counted, x[l], dy[l], r[l]);
+        }
+        return;
+    }
+    for (l, ((x, dy), r)) in x_rest.iter().zip(g_rest).zip(r_rest).enumerate() {
+        add::<RELU, RESIDUAL>(sums, n, l, true, *x, *dy, *r);
+    }
+}
 
-    #[inline(always)]
-    fn add<const RELU: bool, const RESIDUAL: bool>(
-        &self,
-        sums: &mut PairSums,
-        lane: usize,
-        counts: bool,
-        x: f32,
-        dy: f32,
-        residual: f32,
-    ) {
-        let n = &self.normalise;
-        let centred = centre(x, n.anchor, n.offset);
-        let g = gate::<RELU, RESIDUAL>(dy, centred, n.scale, n.shift, residual);
-        sums.first[lane] += if counts { g } else { 0.0 };
-        sums.second[lane] += if counts { g * centred } else { 0.0 };
-    }
+#[inline(always)]
+fn add<const RELU: bool, const RESIDUAL: bool>(
+    sums: &mut PairSums,
+    n: &Normalise,
+    lane: usize,
+    counts: bool,
+    x: f32,
+    dy: f32,
+    residual: f32,
+) {
+    let centred = centre(x, n.anchor, n.offset);
+    let g = gate::<RELU, RESIDUAL>(n, dy, centred, residual);
+    sums.first[lane] += if counts { g } else { 0.0 };
+    sums.second[lane] += if counts { g * centred } else { 0.0 };
 }
 
 struct ColumnsPart<'a> {
     columns: &'a Columns,
-    normalise: &'a NormaliseColumns,
-    origin: usize,
+    normalise: NormaliseSlices<'a>,
     part: usize,
     first: usize,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+    into: &'a mut [GradientSums],
+}
+
+impl Kernel for ColumnsPart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        let Self { columns, first, .. } = self;
+        let rows = columns.part(self.part);
+        let width = self.into.len();
+        let mut gradients = [0.0f32; TILE_COLUMNS];
+        let mut centreds = [0.0f32; TILE_COLUMNS];
+        let (gradient, centred) = (&mut gradients[..width], &mut centreds[..width]);
+        let start = |r: usize| r * columns.width + first;
+        let mut r = rows.start;
+        while r + 4 <= rows.end {
+            let starts = [start(r), start(r + 1), start(r + 2), start(r + 3)];
+            self.add_rows::<4, RELU, RESIDUAL>(starts, gradient, centred);
+            r += 4;
+        }
+        while r < rows.end {
+            self.add_rows::<1, RELU, RESIDUAL>([start(r)], gradient, centred);
+            r += 1;
+        }
+        if rows.end == columns.rows && columns.tail > first {
+            let rest = width.min(columns.tail - first);
+            let start = [start(rows.end)];
+            let (gradient, centred) = (&mut gradient[..rest], &mut centred[..rest]);
+            self.add_rows::<1, RELU, RESIDUAL>(start, gradient, centred);
+        }
+        for ((sums, gradient), centred) in self.into.iter_mut().zip(gradient).zip(centred) {
+            *sums = GradientSums { gradient: f64::from(*gradient), centred: f64::from(*centred) };
+        }
+    }
 }
 
 impl ColumnsPart<'_> {
     #[inline(always)]
-    fn sums<const RELU: bool, const RESIDUAL: bool>(
-        &self,
-        x: &[f32],
-        dy: &[f32],
-        residual: &[f32],
-        into: &mut [GradientSums],
-    ) {
-        let rows = self.columns.part(self.part);
-        let width = into.len();
-        let mut gradients = [0.0f32; TILE_COLUMNS];
-        let mut centreds = [0.0f32; TILE_COLUMNS];
-        let (gradient, centred) = (&mut gradients[..width], &mut centreds[..width]);
-        let row = |tensor, r: usize| row_of(tensor, r * self.columns.width + self.first, width);
-        let mut r = rows.start;
-        while r + 4 <= rows.end {
-            let four = [r, r + 1, r + 2, r + 3];
-            let (x, dy, residual) = (four.map(|r| row(x, r)), four.map(|r| row(dy, r)), four.map(|r| row(residual, r)));
-            self.add_rows::<4, RELU, RESIDUAL>(x, dy, residual, gradient, centred);
-            r += 4;
-        }
-        while r < rows.end {
-            self.add_rows::<1, RELU, RESIDUAL>([row(x, r)], [row(dy, r)], [row(residual, r)], gradient, centred);
-            r += 1;
-        }
-        if rows.end == self.columns.rows && self.columns.tail > self.first {
-            let rest = width.min(self.columns.tail - self.first);
-            let row = |tensor| [row_of(tensor, rows.end * self.columns.width + self.first, rest)];
-            self.add_rows::<1, RELU, RESIDUAL>(
-                row(x),
-                row(dy),
-                row(residual),
-                &mut gradient[..rest],
-                &mut centred[..rest],
-            );
-        }
-        for ((sums, gradient), centred) in into.iter_mut().zip(gradient).zip(centred) {
-            *sums = GradientSums { gradient: f64::from(*gradient), centred: f64::from(*centred) };
-        }
-    }
-
-    #[inline(always)]
     fn add_rows<const R: usize, const RELU: bool, const RESIDUAL: bool>(
         &self,
-        x: [&[f32]; R],
-        dy: [&[f32]; R],
-        residual: [&[f32]; R],
+        starts: [usize; R],
         gradient: &mut [f32],
         centred: &mut [f32],
     ) {
         let width = gradient.len();
         let centred = &mut centred[..width];
         let (x, dy, residual) =
-            (x.map(|row| &row[..width]), dy.map(|row| &row[..width]), residual.map(|row| &row[..width]));
-        let origin = self.first - self.origin;
-        let per_column = |values| row_of(values, origin, width);
-        let n = self.normalise;
-        let (k, d, a, b) = (per_column(&n.anchor), per_column(&n.offset), per_column(&n.scale), per_column(&n.shift));
+            (pieces(self.x, starts, width), pieces(self.dy, starts, width), pieces(self.residual, starts, width));
+        let n = self.normalise.first(width);
         for i in 0..width {
+            let n = n.at(i);
             let (mut s, mut t) = (0.0, 0.0);
             for r in 0..R {
-                let c = centre(x[r][i], k[i], d[i]);
-                let g = gate::<RELU, RESIDUAL>(dy[r][i], c, a[i], b[i], residual[r][i]);
+                let c = centre(x[r][i], n.anchor, n.offset);
+                let g = gate::<RELU, RESIDUAL>(&n, dy[r][i], c, residual[r][i]);
                 s += g;
                 t += g * c;
             }
@@ -666,73 +536,31 @@ impl ColumnsPart<'_> {
     }
 }
 
-#[inline(always)]
-fn row_of(tensor: &[f32], start: usize, width: usize) -> &[f32] {
-    &tensor[start..start + width]
-}
-
-struct PlanesInput<'a> {
+struct InputPlanes<'a, const FROZEN: bool> {
     planes: &'a Planes,
     of: &'a [InputGradient],
     first: usize,
     start: usize,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+    dx: &'a mut [f32],
 }
 
-impl PlanesInput<'_> {
+impl<const FROZEN: bool> Kernel for InputPlanes<'_, FROZEN> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
-        &self,
-        x: &[f32],
-        dy: &[f32],
-        residual: &[f32],
-        dx: &mut [f32],
-    ) {
-        for_each_run(
-            self.planes,
-            self.start,
-            dx.len(),
-            #[inline(always)]
-            |channel, run| {
-                let (x, dy, residual, dx) = (&x[run.clone()], &dy[run.clone()], &residual[run.clone()], &mut dx[run]);
-                let of = self.of[channel - self.first];
-                let (xs, gs, rs) =
-                    (x.as_chunks::<LANES>().0, dy.as_chunks::<LANES>().0, residual.as_chunks::<LANES>().0);
-                let (chunks, rest) = dx.as_chunks_mut::<LANES>();
-                let rest = rest.len();
-                for (((dx, x), dy), r) in chunks.iter_mut().zip(xs).zip(gs).zip(rs) {
-                    input_lanes::<FROZEN, RELU, RESIDUAL>(&of, x, dy, r, dx);
-                }
-                if rest == 0 {
-                    return;
-                }
-                // The last lanes again, partly for the second time, rather than a scalar loop.
-                if let (Some(x), Some(dy), Some(r), Some(dx)) =
-                    (x.last_chunk(), dy.last_chunk(), residual.last_chunk(), dx.last_chunk_mut())
-                {
-                    input_lanes::<FROZEN, RELU, RESIDUAL>(&of, x, dy, r, dx);
-                    return;
-                }
-                for (((dx, x), dy), r) in dx.iter_mut().zip(x).zip(dy).zip(residual) {
-                    *dx = input_one::<FROZEN, RELU, RESIDUAL>(&of, *x, *dy, *r);
-                }
-            },
-        );
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        for (channel, run) in self.planes.runs(self.start, self.dx.len()) {
+            let (x, dy) = (&self.x[run.clone()], &self.dy[run.clone()]);
+            let (residual, dx) = (&self.residual[run.clone()], &mut self.dx[run]);
+            let of = self.of[channel - self.first];
+            for (((dx, x), dy), r) in dx.iter_mut().zip(x).zip(dy).zip(residual) {
+                *dx = input_one::<FROZEN, RELU, RESIDUAL>(&of, *x, *dy, *r);
+            }
+        }
     }
-}
-
-#[inline(always)]
-fn input_lanes<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
-    of: &InputGradient,
-    x: &[f32; LANES],
-    dy: &[f32; LANES],
-    residual: &[f32; LANES],
-    dx: &mut [f32; LANES],
-) {
-    let mut out = [0.0; LANES];
-    for l in 0..LANES {
-        out[l] = input_one::<FROZEN, RELU, RESIDUAL>(of, x[l], dy[l], residual[l]);
-    }
-    *dx = out;
 }
 
 #[inline(always)]
@@ -744,37 +572,38 @@ fn input_one<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
 ) -> f32 {
     let n = &of.normalise;
     let centred = centre(x, n.anchor, n.offset);
-    let g = gate::<RELU, RESIDUAL>(dy, centred, n.scale, n.shift, residual);
+    let g = gate::<RELU, RESIDUAL>(n, dy, centred, residual);
     // A frozen gradient does not touch x: an infinite x must not reach it.
     if FROZEN { g * of.gain } else { ((g - of.mean_gradient) - centred * of.slope) * of.gain }
 }
 
-struct ColumnsInput<'a> {
+struct InputColumns<'a, const FROZEN: bool, I> {
     width: usize,
     of: &'a InputGradientColumns,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+    rows: I,
 }
 
-impl ColumnsInput<'_> {
+impl<'d, const FROZEN: bool, I: Iterator<Item = &'d mut [f32]>> Kernel for InputColumns<'_, FROZEN, I> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<'d, const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
-        &self,
-        x: &[f32],
-        dy: &[f32],
-        residual: &[f32],
-        rows: impl Iterator<Item = &'d mut [f32]>,
-    ) {
-        for (row, dx) in rows.enumerate() {
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        for (row, dx) in self.rows.enumerate() {
             let (start, width) = (row * self.width, dx.len());
-            let (x, dy, residual) = (row_of(x, start, width), row_of(dy, start, width), row_of(residual, start, width));
-            let n = &self.of.normalise;
-            let per_column = |values| row_of(values, 0, width);
-            let (anchor, offset) = (per_column(&n.anchor), per_column(&n.offset));
-            let (scale, shift) = (per_column(&n.scale), per_column(&n.shift));
-            let (mean_gradient, slope) = (per_column(&self.of.mean_gradient), per_column(&self.of.slope));
-            let gain = per_column(&self.of.gain);
+            let ([x], [dy], [residual]) = (
+                pieces(self.x, [start], width),
+                pieces(self.dy, [start], width),
+                pieces(self.residual, [start], width),
+            );
+            let n = self.of.normalise.slice(0, width);
+            let (mean_gradient, slope) = (&self.of.mean_gradient[..width], &self.of.slope[..width]);
+            let gain = &self.of.gain[..width];
             for i in 0..width {
-                let normalise = Normalise { anchor: anchor[i], offset: offset[i], scale: scale[i], shift: shift[i] };
-                let of = InputGradient { normalise, mean_gradient: mean_gradient[i], slope: slope[i], gain: gain[i] };
+                let (mean_gradient, slope, gain) = (mean_gradient[i], slope[i], gain[i]);
+                let of = InputGradient { normalise: n.at(i), mean_gradient, slope, gain };
                 dx[i] = input_one::<FROZEN, RELU, RESIDUAL>(&of, x[i], dy[i], residual[i]);
             }
         }

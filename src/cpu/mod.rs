@@ -25,8 +25,10 @@
 
 mod apply;
 mod backward;
+mod kernel;
 mod moments;
 mod partition;
+mod reduce;
 #[cfg(test)]
 mod tests;
 
@@ -39,7 +41,7 @@ use crate::error::Error;
 use crate::shape::Shape;
 use apply::{Apply, Normalise, NormaliseColumns};
 use moments::Moments;
-use partition::{Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
+use partition::{Planes, TASK_ELEMENTS, View};
 
 pub use backward::{Backward, backward};
 
@@ -365,49 +367,13 @@ impl Machine {
             self.each(tasks, |task| task.training(&view, apply, parameters, config.epsilon));
             return;
         }
-        self.moments(&view, x, config.epsilon, saved);
+        let mut moments = vec![Moments::default(); saved.len()];
+        self.reduce(&view, |part, first, into| moments::of_part(self.simd, &view, x, part, first, into), &mut moments);
+        for (saved, moments) in saved.iter_mut().zip(moments) {
+            *saved = moments.saved(config.epsilon);
+        }
         let normalise: Vec<Normalise> = saved.iter().enumerate().map(|(c, s)| parameters.normalise(c, s)).collect();
         self.apply(view, &normalise, apply, y);
-    }
-
-    /// The statistics of every channel.
-    fn moments(&self, view: &View, x: &[f32], epsilon: f32, saved: &mut [Saved]) {
-        match view {
-            View::Planes(planes) => {
-                let parts = planes.parts();
-                let mut records = vec![Moments::default(); planes.channels * parts];
-                let tasks = records.iter_mut().enumerate().collect();
-                self.each(tasks, |(i, record): (usize, &mut Moments)| {
-                    *record = self.simd.dispatch(
-                        #[inline(always)]
-                        || moments::of_plane_part(x, planes, i / parts, i % parts),
-                    );
-                });
-                for (saved, records) in saved.iter_mut().zip(records.chunks(parts)) {
-                    *saved = records.iter().copied().fold(Moments::default(), Moments::merge).saved(epsilon);
-                }
-            }
-            View::Columns(columns) => {
-                let mut records = vec![Moments::default(); columns.width * columns.parts()];
-                let tiles = records.chunks_mut(columns.width).enumerate().flat_map(|(part, records)| {
-                    records.chunks_mut(TILE_COLUMNS).enumerate().map(move |(tile, records)| (part, tile, records))
-                });
-                self.each(tiles.collect(), |(part, tile, into): (usize, usize, &mut [Moments])| {
-                    self.simd.dispatch(
-                        #[inline(always)]
-                        || moments::of_columns(x, columns, part, tile * TILE_COLUMNS, into),
-                    );
-                });
-                for (channel, saved) in saved.iter_mut().enumerate() {
-                    let of_column = |column: usize| {
-                        let parts = records[column..].iter().step_by(columns.width);
-                        parts.copied().fold(Moments::default(), Moments::merge)
-                    };
-                    let columns = columns.columns_of(channel).map(of_column);
-                    *saved = columns.fold(Moments::default(), Moments::merge).saved(epsilon);
-                }
-            }
-        }
     }
 
     /// The elementwise pass over the whole tensor.
@@ -479,46 +445,26 @@ struct OwnedTask<'a, P> {
 
 impl OwnedTask<'_, Saved> {
     fn training(self, view: &View, apply: Apply, parameters: &Parameters, epsilon: f32) {
-        let Self { first, pieces: y, per_channel: saved } = self;
+        let Self { first, pieces, per_channel: saved } = self;
+        let mut moments = vec![Moments::default(); saved.len()];
+        let sum = |part, first, into: &mut [Moments]| moments::of_part(apply.simd, view, apply.x, part, first, into);
+        reduce::reduce_owned(view, first, sum, &mut moments);
+        for (saved, moments) in saved.iter_mut().zip(moments) {
+            *saved = moments.saved(epsilon);
+        }
+        let normalise = saved.iter().enumerate().map(|(i, saved)| parameters.normalise(first + i, saved));
         match view {
             View::Planes(planes) => {
-                for (i, saved) in saved.iter_mut().enumerate() {
-                    let parts = (0..planes.parts()).map(|part| {
-                        apply.simd.dispatch(
-                            #[inline(always)]
-                            || moments::of_plane_part(apply.x, planes, first + i, part),
-                        )
-                    });
-                    *saved = parts.fold(Moments::default(), Moments::merge).saved(epsilon);
-                }
-                let normalise: Vec<Normalise> =
-                    saved.iter().enumerate().map(|(i, s)| parameters.normalise(first + i, s)).collect();
-                for (outer, y) in y.into_iter().enumerate() {
+                let normalise: Vec<Normalise> = normalise.collect();
+                for (outer, y) in pieces.into_iter().enumerate() {
                     let start = (outer * planes.channels + first) * planes.inner;
                     apply.planes(planes, &normalise, first, start, y);
                 }
             }
             View::Columns(columns) => {
-                let (column, width) = (first * columns.inner, saved.len() * columns.inner);
-                let mut records = [Moments::default(); TILE_COLUMNS];
-                let mut totals = [Moments::default(); TILE_COLUMNS];
-                for part in 0..columns.parts() {
-                    apply.simd.dispatch(
-                        #[inline(always)]
-                        || moments::of_columns(apply.x, columns, part, column, &mut records[..width]),
-                    );
-                    for (total, record) in totals.iter_mut().zip(&records[..width]) {
-                        *total = total.merge(*record);
-                    }
-                }
-                for (saved, totals) in saved.iter_mut().zip(totals.chunks(columns.inner)) {
-                    *saved = totals.iter().copied().fold(Moments::default(), Moments::merge).saved(epsilon);
-                }
-                let normalise = NormaliseColumns::new((0..width).map(|i| {
-                    let channel = i / columns.inner;
-                    parameters.normalise(first + channel, &saved[channel])
-                }));
-                apply.columns(columns, &normalise, column, 0, y.into_iter());
+                let normalise = normalise.flat_map(|normalise| std::iter::repeat_n(normalise, columns.inner));
+                let normalise = NormaliseColumns::new(normalise);
+                apply.columns(columns, &normalise, first * columns.inner, 0, pieces.into_iter());
             }
         }
     }

@@ -1,12 +1,15 @@
 //! Moments: count, mean and M2 of the values of a channel, by shifted sums and Chan's formula.
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::Saved;
-use super::partition::{Columns, Planes, TILE_COLUMNS, TILE_VALUES};
+use super::partition::{Columns, GROUP_PLANES, Planes, TILE_COLUMNS, TILE_VALUES, View};
+use super::reduce::Record;
 
 /// Values that are summed side by side: independent sums hide the latency of an addition.
 pub(super) const LANES: usize = 32;
 
-/// Count, mean and sum of squared deviations of some values: a monoid under [`Moments::merge`].
+/// Count, mean and sum of squared deviations of some values: a monoid under [`Record::merge`].
 ///
 /// In f64, so that merging loses nothing at mean/std of 1e6 and beyond.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -29,21 +32,6 @@ impl Moments {
         Self { count, mean: f64::from(anchor) + shift, m2: if m2 < 0.0 { 0.0 } else { m2 } }
     }
 
-    /// The moments of both sets of values together (Chan, Golub & LeVeque 1979).
-    #[inline(always)]
-    pub(super) fn merge(self, other: Self) -> Self {
-        if self.count == 0.0 {
-            return other;
-        }
-        if other.count == 0.0 {
-            return self;
-        }
-        let count = self.count + other.count;
-        let share = other.count / count;
-        let delta = other.mean - self.mean;
-        Self { count, mean: self.mean + delta * share, m2: self.m2 + other.m2 + delta * delta * self.count * share }
-    }
-
     /// What the later passes need.
     #[inline(always)]
     pub(super) fn saved(self, epsilon: f32) -> Saved {
@@ -58,6 +46,31 @@ impl Moments {
     }
 }
 
+impl Record for Moments {
+    /// The moments of both sets of values together (Chan, Golub & LeVeque 1979).
+    #[inline(always)]
+    fn merge(self, other: Self) -> Self {
+        if self.count == 0.0 {
+            return other;
+        }
+        if other.count == 0.0 {
+            return self;
+        }
+        let count = self.count + other.count;
+        let share = other.count / count;
+        let delta = other.mean - self.mean;
+        Self { count, mean: self.mean + delta * share, m2: self.m2 + other.m2 + delta * delta * self.count * share }
+    }
+}
+
+/// The moments of one part of `x`, in the records of `view` from `first` on.
+pub(super) fn of_part(simd: Arch, view: &View, x: &[f32], part: usize, first: usize, into: &mut [Moments]) {
+    match view {
+        View::Planes(planes) => simd.dispatch(PlanesPart { x, planes, part, first, into }),
+        View::Columns(columns) => simd.dispatch(ColumnsPart { x, columns, part, first, into }),
+    }
+}
+
 /// Two sums per lane: `Σ (x − anchor)` and its square here, `Σ dy` and `Σ dy·(x − mean)` in the backward pass.
 pub(super) struct PairSums {
     pub(super) first: [f32; LANES],
@@ -66,7 +79,7 @@ pub(super) struct PairSums {
 
 impl PairSums {
     #[inline(always)]
-    pub(super) fn zero() -> Self {
+    pub(super) const fn zero() -> Self {
         Self { first: [0.0; LANES], second: [0.0; LANES] }
     }
 
@@ -90,21 +103,42 @@ fn total(lanes: &[f32; LANES]) -> f64 {
     (four[0] + four[2]) + (four[1] + four[3])
 }
 
-/// The moments of one part of one channel.
-#[inline(always)]
-pub(super) fn of_plane_part(x: &[f32], planes: &Planes, channel: usize, part: usize) -> Moments {
-    let mut moments = Moments::default();
-    for (outer, run) in planes.part_blocks(part) {
-        let count = (outer.len() * run.len()) as f64;
-        let anchor = anchor(&x[planes.run(outer.start, channel, &run)]);
-        let mut sums = PairSums::zero();
-        for o in outer {
-            add_run(&mut sums, &x[planes.run(o, channel, &run)], anchor);
+/// The moments of one part of some neighbouring channels: `into[i]` is that of channel `first + i`, and there are at
+/// most [`GROUP_PLANES`] of them.
+struct PlanesPart<'a> {
+    x: &'a [f32],
+    planes: &'a Planes,
+    part: usize,
+    first: usize,
+    into: &'a mut [Moments],
+}
+
+impl WithSimd for PlanesPart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { x, planes, part, first, into } = self;
+        let group = into.len();
+        for (outer, run) in planes.part_blocks(part) {
+            let count = (outer.len() * run.len()) as f64;
+            let mut anchors = [0.0; GROUP_PLANES];
+            let mut sums = [const { PairSums::zero() }; GROUP_PLANES];
+            let (anchors, sums) = (&mut anchors[..group], &mut sums[..group]);
+            for (i, k) in anchors.iter_mut().enumerate() {
+                *k = anchor(&x[planes.run(outer.start, first + i, &run)]);
+            }
+            for o in outer {
+                for (i, (k, sums)) in anchors.iter().zip(&mut *sums).enumerate() {
+                    add_run(sums, &x[planes.run(o, first + i, &run)], *k);
+                }
+            }
+            for (into, (k, sums)) in into.iter_mut().zip(anchors.iter().zip(sums)) {
+                let (shifted, squared) = sums.total();
+                *into = into.merge(Moments::from_sums(count, *k, shifted, squared));
+            }
         }
-        let (shifted, squared) = sums.total();
-        moments = moments.merge(Moments::from_sums(count, anchor, shifted, squared));
     }
-    moments
 }
 
 /// `x₀ + mean(first tile − x₀)`: exactly `x₀` where the tile is constant, however the division rounds.
@@ -151,55 +185,69 @@ fn add_run(sums: &mut PairSums, run: &[f32], anchor: f32) {
 
 /// The moments of some columns over one part of the rows: `into[i]` is that of column `first + i`, and there are at
 /// most [`TILE_COLUMNS`] of them.
-#[inline(always)]
-pub(super) fn of_columns(x: &[f32], columns: &Columns, part: usize, first: usize, into: &mut [Moments]) {
-    let rows = columns.part(part);
-    let width = into.len();
-    let row = |r: usize| &x[r * columns.width + first..][..width];
+struct ColumnsPart<'a> {
+    x: &'a [f32],
+    columns: &'a Columns,
+    part: usize,
+    first: usize,
+    into: &'a mut [Moments],
+}
 
-    let mut anchors = [0.0f32; TILE_COLUMNS];
-    let anchor = &mut anchors[..width];
-    let tile = rows.len().min(TILE_VALUES);
-    let x0 = row(rows.start);
-    for r in rows.start + 1..rows.start + tile {
-        for ((k, x), x0) in anchor.iter_mut().zip(row(r)).zip(x0) {
-            *k += x - x0;
+impl WithSimd for ColumnsPart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { x, columns, part, first, into } = self;
+        let rows = columns.part(part);
+        let width = into.len();
+        let start = |r: usize| r * columns.width + first;
+
+        let mut anchors = [0.0f32; TILE_COLUMNS];
+        let anchor = &mut anchors[..width];
+        let tile = rows.len().min(TILE_VALUES);
+        let [x0] = pieces(x, [start(rows.start)], width);
+        for r in rows.start + 1..rows.start + tile {
+            let [x] = pieces(x, [start(r)], width);
+            for i in 0..width {
+                anchor[i] += x[i] - x0[i];
+            }
         }
-    }
-    for (k, x0) in anchor.iter_mut().zip(x0) {
-        *k = x0 + *k / tile as f32;
-    }
+        for (k, x0) in anchor.iter_mut().zip(x0) {
+            *k = x0 + *k / tile as f32;
+        }
 
-    let mut shifted = [0.0f32; TILE_COLUMNS];
-    let mut squared = [0.0f32; TILE_COLUMNS];
-    let (shifted, squared) = (&mut shifted[..width], &mut squared[..width]);
-    let mut r = rows.start;
-    while r + 4 <= rows.end {
-        add_rows([row(r), row(r + 1), row(r + 2), row(r + 3)], anchor, shifted, squared);
-        r += 4;
-    }
-    while r < rows.end {
-        add_rows([row(r)], anchor, shifted, squared);
-        r += 1;
-    }
+        let mut shifted = [0.0f32; TILE_COLUMNS];
+        let mut squared = [0.0f32; TILE_COLUMNS];
+        let (shifted, squared) = (&mut shifted[..width], &mut squared[..width]);
+        let mut r = rows.start;
+        while r + 4 <= rows.end {
+            let four = [start(r), start(r + 1), start(r + 2), start(r + 3)];
+            add_rows(pieces(x, four, width), anchor, shifted, squared);
+            r += 4;
+        }
+        while r < rows.end {
+            add_rows(pieces(x, [start(r)], width), anchor, shifted, squared);
+            r += 1;
+        }
 
-    let mut full = 0;
-    if rows.end == columns.rows && columns.tail > first {
-        full = width.min(columns.tail - first);
-        let rest = &x[rows.end * columns.width + first..][..full];
-        add_rows([rest], &anchor[..full], &mut shifted[..full], &mut squared[..full]);
-    }
-    let count = rows.len() as f64;
-    for (i, moments) in into.iter_mut().enumerate() {
-        let count = if i < full { count + 1.0 } else { count };
-        *moments = Moments::from_sums(count, anchor[i], f64::from(shifted[i]), f64::from(squared[i]));
+        let mut full = 0;
+        if rows.end == columns.rows && columns.tail > first {
+            full = width.min(columns.tail - first);
+            let rest = pieces(x, [start(rows.end)], full);
+            add_rows(rest, &anchor[..full], &mut shifted[..full], &mut squared[..full]);
+        }
+        let count = rows.len() as f64;
+        for (i, moments) in into.iter_mut().enumerate() {
+            let count = if i < full { count + 1.0 } else { count };
+            *moments = Moments::from_sums(count, anchor[i], f64::from(shifted[i]), f64::from(squared[i]));
+        }
     }
 }
 
 #[inline(always)]
 fn add_rows<const R: usize>(rows: [&[f32]; R], anchor: &[f32], shifted: &mut [f32], squared: &mut [f32]) {
     let width = anchor.len();
-    let rows = rows.map(|row| &row[..width]);
     let (shifted, squared) = (&mut shifted[..width], &mut squared[..width]);
     for i in 0..width {
         let (mut s, mut q) = (0.0, 0.0);
@@ -211,6 +259,16 @@ fn add_rows<const R: usize>(rows: [&[f32]; R], anchor: &[f32], shifted: &mut [f3
         shifted[i] += s;
         squared[i] += q;
     }
+}
+
+/// The `width` elements from each of `starts` on.
+#[inline(always)]
+pub(super) fn pieces<const R: usize>(tensor: &[f32], starts: [usize; R], width: usize) -> [&[f32]; R] {
+    let mut pieces: [&[f32]; R] = [&[]; R];
+    for r in 0..R {
+        pieces[r] = &tensor[starts[r]..starts[r] + width];
+    }
+    pieces
 }
 
 #[cfg(test)]

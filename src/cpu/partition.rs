@@ -16,6 +16,10 @@ const BLOCK_VALUES: usize = 4096;
 pub(super) const TILE_VALUES: usize = 16;
 /// Blocks that one part of a channel is made of: 256 KiB.
 const PART_BLOCKS: usize = 16;
+/// Values that a group of neighbouring small planes has at least: 4 KiB are worth fetching from afar.
+const GROUP_VALUES: usize = 1024;
+/// Most planes of a group.
+pub(super) const GROUP_PLANES: usize = GROUP_VALUES / SMALLEST_PLANE;
 /// Planes from this size on are walked one by one; smaller ones as the columns of a matrix.
 const SMALLEST_PLANE: usize = 32;
 /// Most columns that are summed side by side: anchors and both sums are 6 KiB, a fifth of a first-level cache.
@@ -50,6 +54,40 @@ impl View {
     }
 }
 
+impl View {
+    /// Records of one part: one per channel, or one per column.
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Self::Planes(planes) => planes.channels,
+            Self::Columns(columns) => columns.width,
+        }
+    }
+
+    /// Parts of each channel, merged in order.
+    pub(super) fn parts(&self) -> usize {
+        match self {
+            Self::Planes(planes) => planes.blocks().div_ceil(PART_BLOCKS),
+            Self::Columns(columns) => columns.rows.div_ceil(columns.part_rows),
+        }
+    }
+
+    /// Records that are summed side by side, in the order of memory.
+    pub(super) fn tile(&self) -> usize {
+        match self {
+            Self::Planes(planes) => planes.channels.min(GROUP_VALUES.div_ceil(planes.inner)),
+            Self::Columns(_) => TILE_COLUMNS,
+        }
+    }
+
+    /// Neighbouring records that belong to the same channel.
+    pub(super) fn records_per_channel(&self) -> usize {
+        match self {
+            Self::Planes(_) => 1,
+            Self::Columns(columns) => columns.inner,
+        }
+    }
+}
+
 /// `outer · channels` contiguous planes of `inner` values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Planes {
@@ -66,11 +104,6 @@ impl Planes {
         } else {
             self.outer * self.inner.div_ceil(BLOCK_VALUES)
         }
-    }
-
-    /// Parts of one channel.
-    pub(super) fn parts(&self) -> usize {
-        self.blocks().div_ceil(PART_BLOCKS)
     }
 
     /// The blocks of one part: outer indices, and the range of each of those planes.
@@ -92,10 +125,42 @@ impl Planes {
         }
     }
 
+    /// The contiguous runs of one channel among the `length` elements from `start` on.
+    #[inline(always)]
+    pub(super) fn runs(&self, start: usize, length: usize) -> Runs {
+        let first = self.inner - start % self.inner;
+        Runs { planes: *self, channel: start / self.inner % self.channels, at: 0, end: first, length }
+    }
+
     /// Where `run` of the plane of `channel` at `outer` lies in the tensor.
     pub(super) fn run(&self, outer: usize, channel: usize, run: &Range<usize>) -> Range<usize> {
         let plane = (outer * self.channels + channel) * self.inner;
         plane + run.start..plane + run.end
+    }
+}
+
+/// Channels and ranges, counted from where the runs start.
+pub(super) struct Runs {
+    planes: Planes,
+    channel: usize,
+    at: usize,
+    end: usize,
+    length: usize,
+}
+
+impl Iterator for Runs {
+    type Item = (usize, Range<usize>);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.length {
+            return None;
+        }
+        let run = (self.channel, self.at..self.end.min(self.length));
+        self.at = self.end;
+        self.end += self.planes.inner;
+        self.channel = if self.channel + 1 == self.planes.channels { 0 } else { self.channel + 1 };
+        Some(run)
     }
 }
 
@@ -130,11 +195,6 @@ impl Columns {
         Self { channels, inner, width, rows, tail, part_rows }
     }
 
-    /// Row parts.
-    pub(super) fn parts(&self) -> usize {
-        self.rows.div_ceil(self.part_rows)
-    }
-
     /// The full rows of `part`; the shorter row belongs to the last part.
     pub(super) fn part(&self, part: usize) -> Range<usize> {
         part * self.part_rows..((part + 1) * self.part_rows).min(self.rows)
@@ -143,15 +203,6 @@ impl Columns {
     /// The channel of a column.
     pub(super) fn channel(&self, column: usize) -> usize {
         column / self.inner % self.channels
-    }
-
-    /// The columns of `channel`, in order.
-    pub(super) fn columns_of(&self, channel: usize) -> impl Iterator<Item = usize> {
-        let (inner, one) = (self.inner, self.channels * self.inner);
-        (0..self.width / one).flat_map(move |repeat| {
-            let first = repeat * one + channel * inner;
-            first..first + inner
-        })
     }
 
     /// The widest tile of whole channels whose `rows` fit `elements`, where a row holds each channel once and the
@@ -188,7 +239,7 @@ mod tests {
         {
             let planes = Planes { outer, channels, inner };
             let mut next = 0;
-            for part in 0..planes.parts() {
+            for part in 0..View::Planes(planes).parts() {
                 for (rows, run) in planes.part_blocks(part) {
                     assert!(rows.len() * run.len() <= BLOCK_VALUES, "{planes:?}");
                     for row in rows {
@@ -209,16 +260,11 @@ mod tests {
             let columns = Columns::new(outer, channels, inner);
             assert_eq!(columns.rows * columns.width + columns.tail, outer * channels * inner, "{columns:?}");
             assert!(columns.rows > 0 && columns.part_rows > 0 && columns.part_rows <= BLOCK_ROWS, "{columns:?}");
-            let rows: usize = (0..columns.parts()).map(|part| columns.part(part).len()).sum();
+            let rows: usize = (0..View::Columns(columns).parts()).map(|part| columns.part(part).len()).sum();
             assert_eq!(rows, columns.rows, "{columns:?}");
-            let mut seen = vec![0; columns.width];
-            for channel in 0..channels {
-                for column in columns.columns_of(channel) {
-                    assert_eq!(columns.channel(column), channel, "{columns:?}");
-                    seen[column] += 1;
-                }
-            }
-            assert!(seen.iter().all(|&n| n == 1), "{columns:?}");
+            let mut seen = vec![0; channels];
+            (0..columns.width).for_each(|column| seen[columns.channel(column)] += 1);
+            assert!(seen.iter().all(|&n| n == columns.width / channels), "{columns:?}");
         }
     }
 }

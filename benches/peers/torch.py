@@ -10,7 +10,8 @@ Each round times PyTorch, then ours, then a plain copy of the tensor; a time is 
 round, a ratio the median over the rounds. Below 1 in `ours/torch` we are ahead. `ours/copy` divides by the traffic too:
 inference and training must read x and write y, as the copy does; backward reads x and dy and writes dx, which is one
 and a half copies. PyTorch is called through its own kernels, without autograd, writes into arrays that exist already
-where it can, and its allocator keeps its pages (MALLOC_* below), so that page faults count against neither.
+where it can; both allocators keep their pages and ask for large ones (below), so that page faults count against
+neither.
 """
 import argparse
 import json
@@ -22,7 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
-KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
+KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28),
+              "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 if os.environ.get("MALLOC_TRIM_THRESHOLD_") is None:
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_PAGES})
 

@@ -23,12 +23,13 @@ pub(super) struct NormaliseColumns {
 }
 
 impl NormaliseColumns {
-    pub(super) fn new(columns: impl Iterator<Item = Normalise> + Clone) -> Self {
+    /// For neighbouring channels of `inner` columns each, all of them `repeats` times.
+    pub(super) fn new(channels: &[Normalise], inner: usize, repeats: usize) -> Self {
         Self {
-            anchor: columns.clone().map(|n| n.anchor).collect(),
-            offset: columns.clone().map(|n| n.offset).collect(),
-            scale: columns.clone().map(|n| n.scale).collect(),
-            shift: columns.map(|n| n.shift).collect(),
+            anchor: spread(channels.iter().map(|n| n.anchor), inner, repeats),
+            offset: spread(channels.iter().map(|n| n.offset), inner, repeats),
+            scale: spread(channels.iter().map(|n| n.scale), inner, repeats),
+            shift: spread(channels.iter().map(|n| n.shift), inner, repeats),
         }
     }
 
@@ -37,6 +38,19 @@ impl NormaliseColumns {
         let Self { anchor, offset, scale, shift } = self;
         NormaliseSlices { anchor, offset, scale, shift }.range(first, width)
     }
+}
+
+/// Each value `inner` times, and all of that `repeats` times.
+pub(super) fn spread(values: impl ExactSizeIterator<Item = f32>, inner: usize, repeats: usize) -> Vec<f32> {
+    let once = values.len() * inner;
+    let mut spread = Vec::with_capacity(once * repeats);
+    if inner == 1 {
+        spread.extend(values);
+    } else {
+        values.for_each(|value| spread.extend(std::iter::repeat_n(value, inner)));
+    }
+    (1..repeats).for_each(|_| spread.extend_from_within(..once));
+    spread
 }
 
 /// A part of [`NormaliseColumns`]: four slices of one length.
@@ -97,35 +111,28 @@ impl Apply<'_> {
         Variant { simd: self.simd, relu: self.relu, residual: self.residual.is_some() }
     }
 
-    /// Writes `y`, which starts at element `start` of the tensor; `normalise[0]` is that of channel `first`.
-    pub(super) fn planes(&self, planes: &Planes, normalise: &[Normalise], first: usize, start: usize, y: &mut [f32]) {
+    /// Writes `y`, which starts at element `start` of the tensor.
+    pub(super) fn planes(&self, planes: &Planes, normalise: &[Normalise], start: usize, y: &mut [f32]) {
         let range = start..start + y.len();
         let x = &self.x[range.clone()];
         // Without a residual anything readable of the right length will do.
         let residual = self.residual.map_or(x, |residual| &residual[range]);
-        self.variant().run(ApplyPlanes { planes, normalise, first, start, x, residual, y });
+        self.variant().run(ApplyPlanes { planes, normalise, start, x, residual, y });
     }
 
-    /// Writes `rows`, which are pieces of the matrix's rows from row `row` and column `first` on.
-    pub(super) fn columns<'y>(
-        &self,
-        columns: &Columns,
-        normalise: &NormaliseColumns,
-        first: usize,
-        row: usize,
-        rows: impl Iterator<Item = &'y mut [f32]>,
-    ) {
-        let start = row * columns.width + first;
-        let x = &self.x[start..];
-        let residual = self.residual.map_or(x, |residual| &residual[start..]);
-        self.variant().run(ApplyColumns { normalise, width: columns.width, x, residual, rows });
+    /// Writes `y`, which starts at row `row` of the matrix.
+    pub(super) fn columns(&self, columns: &Columns, normalise: &NormaliseColumns, row: usize, y: &mut [f32]) {
+        let start = row * columns.width;
+        let range = start..start + y.len();
+        let x = &self.x[range.clone()];
+        let residual = self.residual.map_or(x, |residual| &residual[range]);
+        self.variant().run(ApplyColumns { normalise, width: columns.width, x, residual, y });
     }
 }
 
 struct ApplyPlanes<'a> {
     planes: &'a Planes,
     normalise: &'a [Normalise],
-    first: usize,
     start: usize,
     x: &'a [f32],
     residual: &'a [f32],
@@ -139,7 +146,7 @@ impl Kernel for ApplyPlanes<'_> {
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         for (channel, run) in self.planes.runs(self.start, self.y.len()) {
             let (x, residual, y) = (&self.x[run.clone()], &self.residual[run.clone()], &mut self.y[run]);
-            let n = self.normalise[channel - self.first];
+            let n = self.normalise[channel];
             for ((y, x), r) in y.iter_mut().zip(x).zip(residual) {
                 *y = one::<RELU, RESIDUAL>(&n, *x, *r);
             }
@@ -147,22 +154,23 @@ impl Kernel for ApplyPlanes<'_> {
     }
 }
 
-struct ApplyColumns<'a, I> {
+struct ApplyColumns<'a> {
     normalise: &'a NormaliseColumns,
     width: usize,
     x: &'a [f32],
     residual: &'a [f32],
-    rows: I,
+    y: &'a mut [f32],
 }
 
-impl<'y, I: Iterator<Item = &'y mut [f32]>> Kernel for ApplyColumns<'_, I> {
+impl Kernel for ApplyColumns<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
-        for (row, y) in self.rows.enumerate() {
-            let (start, width) = (row * self.width, y.len());
-            let (x, residual) = (&self.x[start..start + width], &self.residual[start..start + width]);
+        let rows = self.x.chunks(self.width).zip(self.residual.chunks(self.width));
+        for (y, (x, residual)) in self.y.chunks_mut(self.width).zip(rows) {
+            let width = y.len();
+            let (x, residual) = (&x[..width], &residual[..width]);
             let n = self.normalise.slice(0, width);
             for i in 0..width {
                 y[i] = one::<RELU, RESIDUAL>(&n.at(i), x[i], residual[i]);

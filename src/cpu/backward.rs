@@ -2,18 +2,15 @@
 
 use pulp::Arch;
 
-use super::apply::{Normalise, NormaliseColumns, NormaliseSlices, centre, pre_activation};
+use super::apply::{Normalise, NormaliseColumns, NormaliseSlices, centre, pre_activation, spread};
 use super::kernel::{Kernel, Variant};
-use super::moments::{LANES, PairSums, pieces};
+use super::moments::{LANES, PairSums};
 use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
-use super::reduce::{Record, reduce_owned};
-use super::{Check, Machine, Owned, OwnedTask, Parameters, Saved};
+use super::reduce::Record;
+use super::{Check, Machine, Parameters, Saved};
 use crate::config::{Activation, Config};
 use crate::error::Error;
 use crate::shape::Shape;
-
-/// Elements of x and of dy that a task which owns whole channels reads twice: 2 · 192 KiB, and as much of dx.
-const OWNED_ELEMENTS: usize = 3 << 14;
 
 /// What [`backward`] reads and writes. Slices may be longer than their shape needs; the rest is left alone.
 #[derive(Debug)]
@@ -141,39 +138,31 @@ struct InputGradientColumns {
 }
 
 impl InputGradientColumns {
-    fn new(columns: impl Iterator<Item = InputGradient> + Clone) -> Self {
+    /// For neighbouring channels of `inner` columns each, all of them `repeats` times.
+    fn new(channels: &[InputGradient], inner: usize, repeats: usize) -> Self {
+        let normalise: Vec<_> = channels.iter().map(|g| g.normalise).collect();
         Self {
-            normalise: NormaliseColumns::new(columns.clone().map(|g| g.normalise)),
-            mean_gradient: columns.clone().map(|g| g.mean_gradient).collect(),
-            slope: columns.clone().map(|g| g.slope).collect(),
-            gain: columns.map(|g| g.gain).collect(),
+            normalise: NormaliseColumns::new(&normalise, inner, repeats),
+            mean_gradient: spread(channels.iter().map(|g| g.mean_gradient), inner, repeats),
+            slope: spread(channels.iter().map(|g| g.slope), inner, repeats),
+            gain: spread(channels.iter().map(|g| g.gain), inner, repeats),
         }
     }
 }
 
-/// The [`Normalise`] of neighbouring records of a view, from record `first` on.
-struct PerRecord {
-    first: usize,
-    normalise: Normalises,
-}
-
-enum Normalises {
+/// The [`Normalise`] of every record of a view.
+enum PerRecord {
     Planes(Vec<Normalise>),
     Columns(NormaliseColumns),
 }
 
 impl PerRecord {
-    /// For the records of the `channels` channels from `channel` on.
-    fn new(view: &View, channel: usize, channels: usize, of: impl Fn(usize) -> Normalise + Clone) -> Self {
+    fn new(view: &View, of: impl Fn(usize) -> Normalise, channels: usize) -> Self {
+        let normalise: Vec<_> = (0..channels).map(of).collect();
         match view {
-            View::Planes(_) => {
-                Self { first: channel, normalise: Normalises::Planes((channel..channel + channels).map(of).collect()) }
-            }
+            View::Planes(_) => Self::Planes(normalise),
             View::Columns(columns) => {
-                let first = channel * columns.inner;
-                let width = if channels == columns.channels { columns.width } else { channels * columns.inner };
-                let of = (first..first + width).map(|column| of(columns.channel(column)));
-                Self { first, normalise: Normalises::Columns(NormaliseColumns::new(of)) }
+                Self::Columns(NormaliseColumns::new(&normalise, columns.inner, columns.repeats()))
             }
         }
     }
@@ -208,32 +197,19 @@ impl Gradient<'_> {
             return;
         }
         let view = View::of(shape);
-        let sums_needed = dgamma.is_some() || dbeta.is_some() || !self.frozen;
         let mut sums = vec![GradientSums::default(); saved.len()];
         let input_gradient = |channel: usize, sums: &GradientSums| {
             let saved = &saved[channel];
             InputGradient::new(parameters.normalise(channel, saved), saved, *sums, m)
         };
-        match (Owned::of(&view, OWNED_ELEMENTS, machine.threads), dx) {
-            (Some(owned), Some(dx)) if sums_needed => {
-                let tasks = owned.tasks(dx, &mut sums);
-                machine.each(tasks, |OwnedTask { first, pieces, per_channel: sums }| {
-                    self.owned_sums(&view, first, saved, parameters, sums);
-                    let of = |channel: usize| input_gradient(channel, &sums[channel - first]);
-                    self.owned_input(&view, first, sums.len(), of, pieces);
-                });
-            }
-            (_, dx) => {
-                if sums_needed {
-                    let normalise = |channel| parameters.normalise(channel, &saved[channel]);
-                    let per_record = PerRecord::new(&view, 0, shape.channels() as usize, normalise);
-                    let sum = |part, first, into: &mut [_]| self.of_part(&view, &per_record, part, first, into);
-                    machine.reduce(&view, sum, &mut sums);
-                }
-                if let Some(dx) = dx {
-                    self.input(machine, &view, |channel| input_gradient(channel, &sums[channel]), dx);
-                }
-            }
+        if dgamma.is_some() || dbeta.is_some() || !self.frozen {
+            let per_record =
+                PerRecord::new(&view, |channel| parameters.normalise(channel, &saved[channel]), saved.len());
+            let sum = |part, first, into: &mut [_]| self.of_part(&view, &per_record, part, first, into);
+            machine.reduce(&view, sum, &mut sums);
+        }
+        if let Some(dx) = dx {
+            self.input(machine, &view, |channel| input_gradient(channel, &sums[channel]), dx);
         }
         if let Some(dgamma) = dgamma {
             for ((dgamma, sums), saved) in dgamma.iter_mut().zip(&sums).zip(saved) {
@@ -256,62 +232,22 @@ impl Gradient<'_> {
         }
     }
 
-    /// The sums of the whole channels from `first` on.
-    fn owned_sums(
-        &self,
-        view: &View,
-        first: usize,
-        saved: &[Saved],
-        parameters: &Parameters,
-        sums: &mut [GradientSums],
-    ) {
-        let normalise = |channel| parameters.normalise(channel, &saved[channel]);
-        let per_record = PerRecord::new(view, first, sums.len(), normalise);
-        let sum = |part, first, into: &mut [_]| self.of_part(view, &per_record, part, first, into);
-        reduce_owned(view, first, sum, sums);
-    }
-
     /// Writes the gradient of the whole tensor.
-    fn input(&self, machine: Machine, view: &View, of: impl Fn(usize) -> InputGradient + Clone, dx: &mut [f32]) {
+    fn input(&self, machine: Machine, view: &View, of: impl Fn(usize) -> InputGradient, dx: &mut [f32]) {
         match view {
             View::Planes(planes) => {
                 let per_channel: Vec<_> = (0..planes.channels).map(of).collect();
                 machine.each(dx.chunks_mut(TASK_ELEMENTS).enumerate().collect(), |(task, dx)| {
-                    self.input_planes(planes, &per_channel, 0, task * TASK_ELEMENTS, dx);
+                    self.input_planes(planes, &per_channel, task * TASK_ELEMENTS, dx);
                 });
             }
             View::Columns(columns) => {
-                let per_column =
-                    InputGradientColumns::new((0..columns.width).map(|column| of(columns.channel(column))));
+                let per_channel: Vec<_> = (0..columns.channels).map(of).collect();
+                let per_column = InputGradientColumns::new(&per_channel, columns.inner, columns.repeats());
                 let rows = TASK_ELEMENTS.div_ceil(columns.width);
                 machine.each(dx.chunks_mut(rows * columns.width).enumerate().collect(), |(task, dx)| {
-                    self.input_columns(columns, &per_column, 0, task * rows, dx.chunks_mut(columns.width));
+                    self.input_columns(columns, &per_column, task * rows, dx);
                 });
-            }
-        }
-    }
-
-    /// Writes the gradient of `channels` whole channels from `first` on, into the pieces of each row.
-    fn owned_input(
-        &self,
-        view: &View,
-        first: usize,
-        channels: usize,
-        of: impl Fn(usize) -> InputGradient + Clone,
-        pieces: Vec<&mut [f32]>,
-    ) {
-        match view {
-            View::Planes(planes) => {
-                let per_channel: Vec<_> = (first..first + channels).map(of).collect();
-                for (outer, dx) in pieces.into_iter().enumerate() {
-                    let start = (outer * planes.channels + first) * planes.inner;
-                    self.input_planes(planes, &per_channel, first, start, dx);
-                }
-            }
-            View::Columns(columns) => {
-                let width = channels * columns.inner;
-                let per_column = InputGradientColumns::new((0..width).map(|i| of(first + i / columns.inner)));
-                self.input_columns(columns, &per_column, first * columns.inner, 0, pieces.into_iter());
             }
         }
     }
@@ -324,49 +260,41 @@ impl Gradient<'_> {
     fn of_part(&self, view: &View, normalise: &PerRecord, part: usize, first: usize, into: &mut [GradientSums]) {
         let Self { x, dy, .. } = *self;
         let residual = self.residual.unwrap_or(x);
-        let local = first - normalise.first;
-        match (view, &normalise.normalise) {
-            (View::Planes(planes), Normalises::Planes(normalise)) => {
-                let normalise = &normalise[local..local + into.len()];
+        match (view, normalise) {
+            (View::Planes(planes), PerRecord::Planes(normalise)) => {
+                let normalise = &normalise[first..first + into.len()];
                 self.variant().run(PlanesPart { planes, normalise, part, first, x, dy, residual, into });
             }
-            (View::Columns(columns), Normalises::Columns(normalise)) => {
-                let normalise = normalise.slice(local, into.len());
+            (View::Columns(columns), PerRecord::Columns(normalise)) => {
+                let normalise = normalise.slice(first, into.len());
                 self.variant().run(ColumnsPart { columns, normalise, part, first, x, dy, residual, into });
             }
             _ => {}
         }
     }
 
-    /// Writes `dx`, which starts at element `start` of the tensor; `of[0]` is that of channel `first`.
-    fn input_planes(&self, planes: &Planes, of: &[InputGradient], first: usize, start: usize, dx: &mut [f32]) {
+    /// Writes `dx`, which starts at element `start` of the tensor.
+    fn input_planes(&self, planes: &Planes, of: &[InputGradient], start: usize, dx: &mut [f32]) {
         let range = start..start + dx.len();
         let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
         let residual = self.residual.map_or(x, |residual| &residual[range]);
         if self.frozen {
-            self.variant().run(InputPlanes::<true> { planes, of, first, start, x, dy, residual, dx });
+            self.variant().run(InputPlanes::<true> { planes, of, start, x, dy, residual, dx });
         } else {
-            self.variant().run(InputPlanes::<false> { planes, of, first, start, x, dy, residual, dx });
+            self.variant().run(InputPlanes::<false> { planes, of, start, x, dy, residual, dx });
         }
     }
 
-    /// Writes `rows`, which are pieces of the matrix's rows from row `row` and column `first` on.
-    fn input_columns<'d>(
-        &self,
-        columns: &Columns,
-        of: &InputGradientColumns,
-        first: usize,
-        row: usize,
-        rows: impl Iterator<Item = &'d mut [f32]>,
-    ) {
-        let start = row * columns.width + first;
-        let (x, dy) = (&self.x[start..], &self.dy[start..]);
-        let residual = self.residual.map_or(x, |residual| &residual[start..]);
-        let width = columns.width;
+    /// Writes `dx`, which starts at row `row` of the matrix.
+    fn input_columns(&self, columns: &Columns, of: &InputGradientColumns, row: usize, dx: &mut [f32]) {
+        let (start, width) = (row * columns.width, columns.width);
+        let range = start..start + dx.len();
+        let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
+        let residual = self.residual.map_or(x, |residual| &residual[range]);
         if self.frozen {
-            self.variant().run(InputColumns::<true, _> { width, of, x, dy, residual, rows });
+            self.variant().run(InputColumns::<true> { width, of, x, dy, residual, dx });
         } else {
-            self.variant().run(InputColumns::<false, _> { width, of, x, dy, residual, rows });
+            self.variant().run(InputColumns::<false> { width, of, x, dy, residual, dx });
         }
     }
 }
@@ -486,21 +414,12 @@ impl Kernel for ColumnsPart<'_> {
         let mut centreds = [0.0f32; TILE_COLUMNS];
         let (gradient, centred) = (&mut gradients[..width], &mut centreds[..width]);
         let start = |r: usize| r * columns.width + first;
-        let mut r = rows.start;
-        while r + 4 <= rows.end {
-            let starts = [start(r), start(r + 1), start(r + 2), start(r + 3)];
-            self.add_rows::<4, RELU, RESIDUAL>(starts, gradient, centred);
-            r += 4;
-        }
-        while r < rows.end {
-            self.add_rows::<1, RELU, RESIDUAL>([start(r)], gradient, centred);
-            r += 1;
+        for r in rows.clone() {
+            self.add_row::<RELU, RESIDUAL>(start(r), gradient, centred);
         }
         if rows.end == columns.rows && columns.tail > first {
             let rest = width.min(columns.tail - first);
-            let start = [start(rows.end)];
-            let (gradient, centred) = (&mut gradient[..rest], &mut centred[..rest]);
-            self.add_rows::<1, RELU, RESIDUAL>(start, gradient, centred);
+            self.add_row::<RELU, RESIDUAL>(start(rows.end), &mut gradient[..rest], &mut centred[..rest]);
         }
         for ((sums, gradient), centred) in self.into.iter_mut().zip(gradient).zip(centred) {
             *sums = GradientSums { gradient: f64::from(*gradient), centred: f64::from(*centred) };
@@ -509,29 +428,20 @@ impl Kernel for ColumnsPart<'_> {
 }
 
 impl ColumnsPart<'_> {
+    /// One row at a time, as for the moments.
     #[inline(always)]
-    fn add_rows<const R: usize, const RELU: bool, const RESIDUAL: bool>(
-        &self,
-        starts: [usize; R],
-        gradient: &mut [f32],
-        centred: &mut [f32],
-    ) {
+    fn add_row<const RELU: bool, const RESIDUAL: bool>(&self, start: usize, gradient: &mut [f32], centred: &mut [f32]) {
         let width = gradient.len();
         let centred = &mut centred[..width];
-        let (x, dy, residual) =
-            (pieces(self.x, starts, width), pieces(self.dy, starts, width), pieces(self.residual, starts, width));
+        let range = start..start + width;
+        let (x, dy, residual) = (&self.x[range.clone()], &self.dy[range.clone()], &self.residual[range]);
         let n = self.normalise.first(width);
         for i in 0..width {
             let n = n.at(i);
-            let (mut s, mut t) = (0.0, 0.0);
-            for r in 0..R {
-                let c = centre(x[r][i], n.anchor, n.offset);
-                let g = gate::<RELU, RESIDUAL>(&n, dy[r][i], c, residual[r][i]);
-                s += g;
-                t += g * c;
-            }
-            gradient[i] += s;
-            centred[i] += t;
+            let c = centre(x[i], n.anchor, n.offset);
+            let g = gate::<RELU, RESIDUAL>(&n, dy[i], c, residual[i]);
+            gradient[i] += g;
+            centred[i] += g * c;
         }
     }
 }
@@ -539,7 +449,6 @@ impl ColumnsPart<'_> {
 struct InputPlanes<'a, const FROZEN: bool> {
     planes: &'a Planes,
     of: &'a [InputGradient],
-    first: usize,
     start: usize,
     x: &'a [f32],
     dy: &'a [f32],
@@ -555,7 +464,7 @@ impl<const FROZEN: bool> Kernel for InputPlanes<'_, FROZEN> {
         for (channel, run) in self.planes.runs(self.start, self.dx.len()) {
             let (x, dy) = (&self.x[run.clone()], &self.dy[run.clone()]);
             let (residual, dx) = (&self.residual[run.clone()], &mut self.dx[run]);
-            let of = self.of[channel - self.first];
+            let of = self.of[channel];
             for (((dx, x), dy), r) in dx.iter_mut().zip(x).zip(dy).zip(residual) {
                 *dx = input_one::<FROZEN, RELU, RESIDUAL>(&of, *x, *dy, *r);
             }
@@ -577,27 +486,24 @@ fn input_one<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
     if FROZEN { g * of.gain } else { ((g - of.mean_gradient) - centred * of.slope) * of.gain }
 }
 
-struct InputColumns<'a, const FROZEN: bool, I> {
+struct InputColumns<'a, const FROZEN: bool> {
     width: usize,
     of: &'a InputGradientColumns,
     x: &'a [f32],
     dy: &'a [f32],
     residual: &'a [f32],
-    rows: I,
+    dx: &'a mut [f32],
 }
 
-impl<'d, const FROZEN: bool, I: Iterator<Item = &'d mut [f32]>> Kernel for InputColumns<'_, FROZEN, I> {
+impl<const FROZEN: bool> Kernel for InputColumns<'_, FROZEN> {
     type Output = ();
 
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
-        for (row, dx) in self.rows.enumerate() {
-            let (start, width) = (row * self.width, dx.len());
-            let ([x], [dy], [residual]) = (
-                pieces(self.x, [start], width),
-                pieces(self.dy, [start], width),
-                pieces(self.residual, [start], width),
-            );
+        let rows = self.x.chunks(self.width).zip(self.dy.chunks(self.width)).zip(self.residual.chunks(self.width));
+        for (dx, ((x, dy), residual)) in self.dx.chunks_mut(self.width).zip(rows) {
+            let width = dx.len();
+            let (x, dy, residual) = (&x[..width], &dy[..width], &residual[..width]);
             let n = self.of.normalise.slice(0, width);
             let (mean_gradient, slope) = (&self.of.mean_gradient[..width], &self.of.slope[..width]);
             let gain = &self.of.gain[..width];

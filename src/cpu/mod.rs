@@ -41,16 +41,12 @@ use crate::error::Error;
 use crate::shape::Shape;
 use apply::{Apply, Normalise, NormaliseColumns};
 use moments::Moments;
-use partition::{Planes, TASK_ELEMENTS, View};
+use partition::{TASK_ELEMENTS, View};
 
 pub use backward::{Backward, backward};
 
 /// Below this many elements waking other threads costs more than they save.
 const SERIAL_BELOW: usize = 1 << 15;
-
-/// Elements of x that a task which owns whole channels reads twice: 256 KiB stay in a second-level cache of 512 KiB
-/// together with the same of y.
-const OWNED_ELEMENTS: usize = 1 << 16;
 
 /// The statistics of one channel as training leaves them: the same four numbers as a `vec4` of the GPU's saved
 /// statistics.
@@ -362,11 +358,6 @@ impl Machine {
         }
         let apply = Apply { simd: self.simd, x, residual, relu: config.activation == Activation::Relu };
         let view = View::of(shape);
-        if let Some(owned) = Owned::of(&view, OWNED_ELEMENTS, self.threads) {
-            let tasks = owned.tasks(y, saved);
-            self.each(tasks, |task| task.training(&view, apply, parameters, config.epsilon));
-            return;
-        }
         let mut moments = vec![Moments::default(); saved.len()];
         self.reduce(&view, |part, first, into| moments::of_part(self.simd, &view, x, part, first, into), &mut moments);
         for (saved, moments) in saved.iter_mut().zip(moments) {
@@ -381,90 +372,15 @@ impl Machine {
         match view {
             View::Planes(planes) => {
                 self.each(y.chunks_mut(TASK_ELEMENTS).enumerate().collect(), |(task, y)| {
-                    apply.planes(&planes, normalise, 0, task * TASK_ELEMENTS, y);
+                    apply.planes(&planes, normalise, task * TASK_ELEMENTS, y);
                 });
             }
             View::Columns(columns) => {
-                let per_column = (0..columns.width).map(|column| normalise[columns.channel(column)]);
-                let per_column = NormaliseColumns::new(per_column);
+                let per_column = NormaliseColumns::new(normalise, columns.inner, columns.repeats());
                 let rows = TASK_ELEMENTS.div_ceil(columns.width);
                 self.each(y.chunks_mut(rows * columns.width).enumerate().collect(), |(task, y)| {
-                    apply.columns(&columns, &per_column, 0, task * rows, y.chunks_mut(columns.width));
+                    apply.columns(&columns, &per_column, task * rows, y);
                 });
-            }
-        }
-    }
-}
-
-/// A way to share out whole channels, so that what a task reads twice comes from its cache the second time.
-struct Owned {
-    /// Elements of one row of the tensor: each channel once.
-    row: usize,
-    /// Channels of one task.
-    channels: usize,
-    inner: usize,
-}
-
-impl Owned {
-    /// Tasks of about `elements`; `None` where that leaves threads idle or reads memory in splinters.
-    fn of(view: &View, elements: usize, threads: usize) -> Option<Self> {
-        // With fewer tasks a thread of several would wait for the last one.
-        let tasks = if threads == 1 { 1 } else { 4 * threads };
-        match view {
-            View::Planes(Planes { outer, channels, inner }) => {
-                let most = (elements / (outer * inner)).min(channels / tasks).max(1);
-                (*channels >= tasks).then_some(Self { row: channels * inner, channels: most, inner: *inner })
-            }
-            View::Columns(columns) => {
-                let tile = columns.owned_tile(elements)?;
-                (columns.width.div_ceil(tile) >= tasks).then_some(Self {
-                    row: columns.width,
-                    channels: tile / columns.inner,
-                    inner: columns.inner,
-                })
-            }
-        }
-    }
-
-    /// One task per group of channels: its pieces of `tensor`, row by row, and its part of a per-channel array.
-    fn tasks<'a, P>(&self, tensor: &'a mut [f32], per_channel: &'a mut [P]) -> Vec<OwnedTask<'a, P>> {
-        let stacks = partition::stacks(tensor, self.row, self.channels * self.inner);
-        let tasks = stacks.into_iter().zip(per_channel.chunks_mut(self.channels)).enumerate();
-        tasks
-            .map(|(task, (pieces, per_channel))| OwnedTask { first: task * self.channels, pieces, per_channel })
-            .collect()
-    }
-}
-
-/// Some whole channels, from `first` on.
-struct OwnedTask<'a, P> {
-    first: usize,
-    pieces: Vec<&'a mut [f32]>,
-    per_channel: &'a mut [P],
-}
-
-impl OwnedTask<'_, Saved> {
-    fn training(self, view: &View, apply: Apply, parameters: &Parameters, epsilon: f32) {
-        let Self { first, pieces, per_channel: saved } = self;
-        let mut moments = vec![Moments::default(); saved.len()];
-        let sum = |part, first, into: &mut [Moments]| moments::of_part(apply.simd, view, apply.x, part, first, into);
-        reduce::reduce_owned(view, first, sum, &mut moments);
-        for (saved, moments) in saved.iter_mut().zip(moments) {
-            *saved = moments.saved(epsilon);
-        }
-        let normalise = saved.iter().enumerate().map(|(i, saved)| parameters.normalise(first + i, saved));
-        match view {
-            View::Planes(planes) => {
-                let normalise: Vec<Normalise> = normalise.collect();
-                for (outer, y) in pieces.into_iter().enumerate() {
-                    let start = (outer * planes.channels + first) * planes.inner;
-                    apply.planes(planes, &normalise, first, start, y);
-                }
-            }
-            View::Columns(columns) => {
-                let normalise = normalise.flat_map(|normalise| std::iter::repeat_n(normalise, columns.inner));
-                let normalise = NormaliseColumns::new(normalise);
-                apply.columns(columns, &normalise, first * columns.inner, 0, pieces.into_iter());
             }
         }
     }

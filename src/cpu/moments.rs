@@ -201,14 +201,13 @@ impl WithSimd for ColumnsPart<'_> {
         let Self { x, columns, part, first, into } = self;
         let rows = columns.part(part);
         let width = into.len();
-        let start = |r: usize| r * columns.width + first;
 
         let mut anchors = [0.0f32; TILE_COLUMNS];
         let anchor = &mut anchors[..width];
         let tile = rows.len().min(TILE_VALUES);
-        let [x0] = pieces(x, [start(rows.start)], width);
+        let x0 = columns.piece(x, rows.start, first, width);
         for r in rows.start + 1..rows.start + tile {
-            let [x] = pieces(x, [start(r)], width);
+            let x = columns.piece(x, r, first, width);
             for i in 0..width {
                 anchor[i] += x[i] - x0[i];
             }
@@ -220,22 +219,15 @@ impl WithSimd for ColumnsPart<'_> {
         let mut shifted = [0.0f32; TILE_COLUMNS];
         let mut squared = [0.0f32; TILE_COLUMNS];
         let (shifted, squared) = (&mut shifted[..width], &mut squared[..width]);
-        let mut r = rows.start;
-        while r + 4 <= rows.end {
-            let four = [start(r), start(r + 1), start(r + 2), start(r + 3)];
-            add_rows(pieces(x, four, width), anchor, shifted, squared);
-            r += 4;
-        }
-        while r < rows.end {
-            add_rows(pieces(x, [start(r)], width), anchor, shifted, squared);
-            r += 1;
+        for r in rows.clone() {
+            add_row(columns.piece(x, r, first, width), anchor, shifted, squared);
         }
 
         let mut full = 0;
         if rows.end == columns.rows && columns.tail > first {
             full = width.min(columns.tail - first);
-            let rest = pieces(x, [start(rows.end)], full);
-            add_rows(rest, &anchor[..full], &mut shifted[..full], &mut squared[..full]);
+            let rest = columns.piece(x, rows.end, first, full);
+            add_row(rest, &anchor[..full], &mut shifted[..full], &mut squared[..full]);
         }
         let count = rows.len() as f64;
         for (i, moments) in into.iter_mut().enumerate() {
@@ -245,30 +237,17 @@ impl WithSimd for ColumnsPart<'_> {
     }
 }
 
+/// One row at a time: several at once need fewer loads and stores of the sums, but the prefetcher of the memory does not
+/// follow, and a pass over a large tensor takes twice as long.
 #[inline(always)]
-fn add_rows<const R: usize>(rows: [&[f32]; R], anchor: &[f32], shifted: &mut [f32], squared: &mut [f32]) {
+fn add_row(row: &[f32], anchor: &[f32], shifted: &mut [f32], squared: &mut [f32]) {
     let width = anchor.len();
-    let (shifted, squared) = (&mut shifted[..width], &mut squared[..width]);
+    let (row, shifted, squared) = (&row[..width], &mut shifted[..width], &mut squared[..width]);
     for i in 0..width {
-        let (mut s, mut q) = (0.0, 0.0);
-        for row in rows {
-            let d = row[i] - anchor[i];
-            s += d;
-            q += d * d;
-        }
-        shifted[i] += s;
-        squared[i] += q;
+        let d = row[i] - anchor[i];
+        shifted[i] += d;
+        squared[i] += d * d;
     }
-}
-
-/// The `width` elements from each of `starts` on.
-#[inline(always)]
-pub(super) fn pieces<const R: usize>(tensor: &[f32], starts: [usize; R], width: usize) -> [&[f32]; R] {
-    let mut pieces: [&[f32]; R] = [&[]; R];
-    for r in 0..R {
-        pieces[r] = &tensor[starts[r]..starts[r] + width];
-    }
-    pieces
 }
 
 #[cfg(test)]

@@ -11,14 +11,21 @@ pub(super) trait Record: Copy + Default + Send {
 
 /// Merges the parts of each record, then the records of each channel.
 ///
-/// A row of `view` holds every channel `width / (channels · n)` times, each time as `n` neighbouring records.
-fn merge_channels<R: Record>(view: &View, parts: &[R], width: usize, totals: &mut [R]) {
-    let n = view.records_per_channel();
-    let once = totals.len() * n;
-    let of_record = |record: usize| parts[record..].iter().step_by(width).copied().fold(R::default(), R::merge);
-    for (channel, total) in totals.iter_mut().enumerate() {
-        let records = (0..width / once).flat_map(|again| (0..n).map(move |i| again * once + channel * n + i));
-        *total = records.map(of_record).fold(R::default(), R::merge);
+/// A row of `width` records holds every channel `width / (channels · n)` times, each time as `n` neighbouring records.
+fn merge_channels<R: Record>(n: usize, parts: &mut [R], width: usize, totals: &mut [R]) {
+    let (row, others) = parts.split_at_mut(width);
+    for part in others.chunks(width) {
+        for (total, record) in row.iter_mut().zip(part) {
+            *total = total.merge(*record);
+        }
+    }
+    totals.fill(R::default());
+    for once in row.chunks(totals.len() * n) {
+        for (total, records) in totals.iter_mut().zip(once.chunks(n)) {
+            for record in records {
+                *total = total.merge(*record);
+            }
+        }
     }
 }
 
@@ -36,25 +43,6 @@ impl Machine {
             records.chunks_mut(tile).enumerate().map(move |(i, into)| (part, i * tile, into))
         });
         self.each(tasks.collect(), |(part, first, into): (usize, usize, &mut [R])| sum(part, first, into));
-        merge_channels(view, &records, width, totals);
+        merge_channels(view.records_per_channel(), &mut records, width, totals);
     }
-}
-
-/// The totals of the whole channels from `channel` on: bit for bit those of [`Machine::reduce`].
-pub(super) fn reduce_owned<R: Record>(
-    view: &View,
-    channel: usize,
-    sum: impl Fn(usize, usize, &mut [R]),
-    totals: &mut [R],
-) {
-    let first = channel * view.records_per_channel();
-    let width = totals.len() * view.records_per_channel();
-    let tile = view.tile();
-    let mut records = vec![R::default(); width * view.parts()];
-    for (part, records) in records.chunks_mut(width).enumerate() {
-        for (i, into) in records.chunks_mut(tile).enumerate() {
-            sum(part, first + i * tile, into);
-        }
-    }
-    merge_channels(view, &records, width, totals);
 }

@@ -3,7 +3,7 @@
 use pulp::Arch;
 
 use super::kernel::{Kernel, Variant};
-use super::partition::{Columns, Planes};
+use super::partition::{Columns, Planes, View};
 
 /// How the values of one channel become its outputs: `z = ((x − anchor) − offset) · scale + shift`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,22 +14,22 @@ pub(super) struct Normalise {
     pub(super) shift: f32,
 }
 
-/// [`Normalise`] for each of some neighbouring columns.
-pub(super) struct NormaliseColumns {
+/// [`Normalise`] for each channel, or for each record of a view.
+pub(super) struct Normalises {
     pub(super) anchor: Vec<f32>,
     pub(super) offset: Vec<f32>,
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
 }
 
-impl NormaliseColumns {
-    /// For neighbouring channels of `inner` columns each, all of them `repeats` times.
-    pub(super) fn new(channels: &[Normalise], inner: usize, repeats: usize) -> Self {
+impl Normalises {
+    /// From one per channel to one per record.
+    pub(super) fn spread(self, view: &View) -> Self {
         Self {
-            anchor: spread(channels.iter().map(|n| n.anchor), inner, repeats),
-            offset: spread(channels.iter().map(|n| n.offset), inner, repeats),
-            scale: spread(channels.iter().map(|n| n.scale), inner, repeats),
-            shift: spread(channels.iter().map(|n| n.shift), inner, repeats),
+            anchor: spread(self.anchor, view),
+            offset: spread(self.offset, view),
+            scale: spread(self.scale, view),
+            shift: spread(self.shift, view),
         }
     }
 
@@ -38,22 +38,28 @@ impl NormaliseColumns {
         let Self { anchor, offset, scale, shift } = self;
         NormaliseSlices { anchor, offset, scale, shift }.range(first, width)
     }
+
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize) -> Normalise {
+        Normalise { anchor: self.anchor[i], offset: self.offset[i], scale: self.scale[i], shift: self.shift[i] }
+    }
 }
 
-/// Each value `inner` times, and all of that `repeats` times.
-pub(super) fn spread(values: impl ExactSizeIterator<Item = f32>, inner: usize, repeats: usize) -> Vec<f32> {
-    let once = values.len() * inner;
-    let mut spread = Vec::with_capacity(once * repeats);
-    if inner == 1 {
-        spread.extend(values);
-    } else {
-        values.for_each(|value| spread.extend(std::iter::repeat_n(value, inner)));
+/// From one value per channel to one per record.
+pub(super) fn spread(channels: Vec<f32>, view: &View) -> Vec<f32> {
+    let n = view.records_per_channel();
+    if view.width() == channels.len() {
+        return channels;
     }
-    (1..repeats).for_each(|_| spread.extend_from_within(..once));
+    let mut spread = Vec::with_capacity(view.width());
+    channels.iter().for_each(|value| spread.extend(std::iter::repeat_n(*value, n)));
+    while spread.len() < view.width() {
+        spread.extend_from_within(..channels.len() * n);
+    }
     spread
 }
 
-/// A part of [`NormaliseColumns`]: four slices of one length.
+/// A part of [`Normalises`]: four slices of one length.
 #[derive(Clone, Copy)]
 pub(super) struct NormaliseSlices<'a> {
     anchor: &'a [f32],
@@ -112,7 +118,7 @@ impl Apply<'_> {
     }
 
     /// Writes `y`, which starts at element `start` of the tensor.
-    pub(super) fn planes(&self, planes: &Planes, normalise: &[Normalise], start: usize, y: &mut [f32]) {
+    pub(super) fn planes(&self, planes: &Planes, normalise: &Normalises, start: usize, y: &mut [f32]) {
         let range = start..start + y.len();
         let x = &self.x[range.clone()];
         // Without a residual anything readable of the right length will do.
@@ -121,7 +127,7 @@ impl Apply<'_> {
     }
 
     /// Writes `y`, which starts at row `row` of the matrix.
-    pub(super) fn columns(&self, columns: &Columns, normalise: &NormaliseColumns, row: usize, y: &mut [f32]) {
+    pub(super) fn columns(&self, columns: &Columns, normalise: &Normalises, row: usize, y: &mut [f32]) {
         let start = row * columns.width;
         let range = start..start + y.len();
         let x = &self.x[range.clone()];
@@ -132,7 +138,7 @@ impl Apply<'_> {
 
 struct ApplyPlanes<'a> {
     planes: &'a Planes,
-    normalise: &'a [Normalise],
+    normalise: &'a Normalises,
     start: usize,
     x: &'a [f32],
     residual: &'a [f32],
@@ -146,7 +152,7 @@ impl Kernel for ApplyPlanes<'_> {
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         for (channel, run) in self.planes.runs(self.start, self.y.len()) {
             let (x, residual, y) = (&self.x[run.clone()], &self.residual[run.clone()], &mut self.y[run]);
-            let n = self.normalise[channel];
+            let n = self.normalise.at(channel);
             for ((y, x), r) in y.iter_mut().zip(x).zip(residual) {
                 *y = one::<RELU, RESIDUAL>(&n, *x, *r);
             }
@@ -155,7 +161,7 @@ impl Kernel for ApplyPlanes<'_> {
 }
 
 struct ApplyColumns<'a> {
-    normalise: &'a NormaliseColumns,
+    normalise: &'a Normalises,
     width: usize,
     x: &'a [f32],
     residual: &'a [f32],

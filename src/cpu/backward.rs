@@ -2,7 +2,7 @@
 
 use pulp::Arch;
 
-use super::apply::{Normalise, NormaliseColumns, NormaliseSlices, centre, pre_activation, spread};
+use super::apply::{Normalise, NormaliseSlices, Normalises, centre, pre_activation, spread};
 use super::kernel::{Kernel, Variant};
 use super::moments::{LANES, PairSums};
 use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
@@ -116,55 +116,29 @@ struct InputGradient {
     gain: f32,
 }
 
-impl InputGradient {
-    /// `m` is the number of values per channel.
-    fn new(normalise: Normalise, saved: &Saved, sums: GradientSums, m: f64) -> Self {
-        let inverse_std = f64::from(saved.inverse_std);
-        Self {
-            normalise,
-            mean_gradient: (sums.gradient / m) as f32,
-            slope: (sums.centred * inverse_std * inverse_std / m) as f32,
-            gain: normalise.scale,
-        }
-    }
-}
-
-/// [`InputGradient`] for each of some neighbouring columns.
-struct InputGradientColumns {
-    normalise: NormaliseColumns,
+/// [`InputGradient`] for each record of a view.
+struct InputGradients {
+    normalise: Normalises,
     mean_gradient: Vec<f32>,
     slope: Vec<f32>,
     gain: Vec<f32>,
 }
 
-impl InputGradientColumns {
-    /// For neighbouring channels of `inner` columns each, all of them `repeats` times.
-    fn new(channels: &[InputGradient], inner: usize, repeats: usize) -> Self {
-        let normalise: Vec<_> = channels.iter().map(|g| g.normalise).collect();
+impl InputGradients {
+    /// From values per channel.
+    fn new(view: &View, normalise: Normalises, mean_gradient: Vec<f32>, slope: Vec<f32>, gain: Vec<f32>) -> Self {
         Self {
-            normalise: NormaliseColumns::new(&normalise, inner, repeats),
-            mean_gradient: spread(channels.iter().map(|g| g.mean_gradient), inner, repeats),
-            slope: spread(channels.iter().map(|g| g.slope), inner, repeats),
-            gain: spread(channels.iter().map(|g| g.gain), inner, repeats),
+            normalise: normalise.spread(view),
+            mean_gradient: spread(mean_gradient, view),
+            slope: spread(slope, view),
+            gain: spread(gain, view),
         }
     }
-}
 
-/// The [`Normalise`] of every record of a view.
-enum PerRecord {
-    Planes(Vec<Normalise>),
-    Columns(NormaliseColumns),
-}
-
-impl PerRecord {
-    fn new(view: &View, of: impl Fn(usize) -> Normalise, channels: usize) -> Self {
-        let normalise: Vec<_> = (0..channels).map(of).collect();
-        match view {
-            View::Planes(_) => Self::Planes(normalise),
-            View::Columns(columns) => {
-                Self::Columns(NormaliseColumns::new(&normalise, columns.inner, columns.repeats()))
-            }
-        }
+    #[inline(always)]
+    fn at(&self, i: usize) -> InputGradient {
+        let (mean_gradient, slope, gain) = (self.mean_gradient[i], self.slope[i], self.gain[i]);
+        InputGradient { normalise: self.normalise.at(i), mean_gradient, slope, gain }
     }
 }
 
@@ -198,18 +172,21 @@ impl Gradient<'_> {
         }
         let view = View::of(shape);
         let mut sums = vec![GradientSums::default(); saved.len()];
-        let input_gradient = |channel: usize, sums: &GradientSums| {
-            let saved = &saved[channel];
-            InputGradient::new(parameters.normalise(channel, saved), saved, *sums, m)
-        };
         if dgamma.is_some() || dbeta.is_some() || !self.frozen {
-            let per_record =
-                PerRecord::new(&view, |channel| parameters.normalise(channel, &saved[channel]), saved.len());
+            let per_record = parameters.normalise_saved(saved).spread(&view);
             let sum = |part, first, into: &mut [_]| self.of_part(&view, &per_record, part, first, into);
             machine.reduce(&view, sum, &mut sums);
         }
         if let Some(dx) = dx {
-            self.input(machine, &view, |channel| input_gradient(channel, &sums[channel]), dx);
+            let normalise = parameters.normalise_saved(saved);
+            let mean_gradient = sums.iter().map(|sums| (sums.gradient / m) as f32).collect();
+            let slope = |(sums, saved): (&GradientSums, &Saved)| {
+                let inverse_std = f64::from(saved.inverse_std);
+                (sums.centred * inverse_std * inverse_std / m) as f32
+            };
+            let slope = sums.iter().zip(saved).map(slope).collect();
+            let gain = normalise.scale.clone();
+            self.input(machine, &view, &InputGradients::new(&view, normalise, mean_gradient, slope, gain), dx);
         }
         if let Some(dgamma) = dgamma {
             for ((dgamma, sums), saved) in dgamma.iter_mut().zip(&sums).zip(saved) {
@@ -223,30 +200,24 @@ impl Gradient<'_> {
         }
         if let Some(dresidual) = dresidual {
             // The frozen gradient with a gain of 1.
-            let ungained = |channel| InputGradient {
-                normalise: parameters.normalise(channel, &saved[channel]),
-                gain: 1.0,
-                ..Default::default()
-            };
-            Gradient { frozen: true, ..self }.input(machine, &view, ungained, dresidual);
+            let all = |value| vec![value; saved.len()];
+            let of = InputGradients::new(&view, parameters.normalise_saved(saved), all(0.0), all(0.0), all(1.0));
+            Gradient { frozen: true, ..self }.input(machine, &view, &of, dresidual);
         }
     }
 
     /// Writes the gradient of the whole tensor.
-    fn input(&self, machine: Machine, view: &View, of: impl Fn(usize) -> InputGradient, dx: &mut [f32]) {
+    fn input(&self, machine: Machine, view: &View, of: &InputGradients, dx: &mut [f32]) {
         match view {
             View::Planes(planes) => {
-                let per_channel: Vec<_> = (0..planes.channels).map(of).collect();
                 machine.each(dx.chunks_mut(TASK_ELEMENTS).enumerate().collect(), |(task, dx)| {
-                    self.input_planes(planes, &per_channel, task * TASK_ELEMENTS, dx);
+                    self.input_planes(planes, of, task * TASK_ELEMENTS, dx);
                 });
             }
             View::Columns(columns) => {
-                let per_channel: Vec<_> = (0..columns.channels).map(of).collect();
-                let per_column = InputGradientColumns::new(&per_channel, columns.inner, columns.repeats());
                 let rows = TASK_ELEMENTS.div_ceil(columns.width);
                 machine.each(dx.chunks_mut(rows * columns.width).enumerate().collect(), |(task, dx)| {
-                    self.input_columns(columns, &per_column, task * rows, dx);
+                    self.input_columns(columns, of, task * rows, dx);
                 });
             }
         }
@@ -257,24 +228,22 @@ impl Gradient<'_> {
     }
 
     /// The sums of one part, in the records of `view` from `first` on.
-    fn of_part(&self, view: &View, normalise: &PerRecord, part: usize, first: usize, into: &mut [GradientSums]) {
+    fn of_part(&self, view: &View, normalise: &Normalises, part: usize, first: usize, into: &mut [GradientSums]) {
         let Self { x, dy, .. } = *self;
         let residual = self.residual.unwrap_or(x);
-        match (view, normalise) {
-            (View::Planes(planes), PerRecord::Planes(normalise)) => {
-                let normalise = &normalise[first..first + into.len()];
+        let normalise = normalise.slice(first, into.len());
+        match view {
+            View::Planes(planes) => {
                 self.variant().run(PlanesPart { planes, normalise, part, first, x, dy, residual, into });
             }
-            (View::Columns(columns), PerRecord::Columns(normalise)) => {
-                let normalise = normalise.slice(first, into.len());
+            View::Columns(columns) => {
                 self.variant().run(ColumnsPart { columns, normalise, part, first, x, dy, residual, into });
             }
-            _ => {}
         }
     }
 
     /// Writes `dx`, which starts at element `start` of the tensor.
-    fn input_planes(&self, planes: &Planes, of: &[InputGradient], start: usize, dx: &mut [f32]) {
+    fn input_planes(&self, planes: &Planes, of: &InputGradients, start: usize, dx: &mut [f32]) {
         let range = start..start + dx.len();
         let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
         let residual = self.residual.map_or(x, |residual| &residual[range]);
@@ -286,7 +255,7 @@ impl Gradient<'_> {
     }
 
     /// Writes `dx`, which starts at row `row` of the matrix.
-    fn input_columns(&self, columns: &Columns, of: &InputGradientColumns, row: usize, dx: &mut [f32]) {
+    fn input_columns(&self, columns: &Columns, of: &InputGradients, row: usize, dx: &mut [f32]) {
         let (start, width) = (row * columns.width, columns.width);
         let range = start..start + dx.len();
         let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
@@ -308,7 +277,7 @@ fn gate<const RELU: bool, const RESIDUAL: bool>(n: &Normalise, dy: f32, centred:
 /// The sums of one part of some neighbouring channels, at most [`GROUP_PLANES`] of them.
 struct PlanesPart<'a> {
     planes: &'a Planes,
-    normalise: &'a [Normalise],
+    normalise: NormaliseSlices<'a>,
     part: usize,
     first: usize,
     x: &'a [f32],
@@ -327,10 +296,10 @@ impl Kernel for PlanesPart<'_> {
             let mut sums = [const { PairSums::zero() }; GROUP_PLANES];
             let sums = &mut sums[..into.len()];
             for o in outer {
-                for (i, (n, sums)) in normalise.iter().zip(&mut *sums).enumerate() {
+                for (i, sums) in sums.iter_mut().enumerate() {
                     let range = planes.run(o, first + i, &run);
                     let (x, dy, residual) = (&x[range.clone()], &dy[range.clone()], &residual[range]);
-                    add_run::<RELU, RESIDUAL>(sums, n, x, dy, residual);
+                    add_run::<RELU, RESIDUAL>(sums, &normalise.at(i), x, dy, residual);
                 }
             }
             for (into, sums) in into.iter_mut().zip(sums) {
@@ -448,7 +417,7 @@ impl ColumnsPart<'_> {
 
 struct InputPlanes<'a, const FROZEN: bool> {
     planes: &'a Planes,
-    of: &'a [InputGradient],
+    of: &'a InputGradients,
     start: usize,
     x: &'a [f32],
     dy: &'a [f32],
@@ -464,7 +433,7 @@ impl<const FROZEN: bool> Kernel for InputPlanes<'_, FROZEN> {
         for (channel, run) in self.planes.runs(self.start, self.dx.len()) {
             let (x, dy) = (&self.x[run.clone()], &self.dy[run.clone()]);
             let (residual, dx) = (&self.residual[run.clone()], &mut self.dx[run]);
-            let of = self.of[channel];
+            let of = self.of.at(channel);
             for (((dx, x), dy), r) in dx.iter_mut().zip(x).zip(dy).zip(residual) {
                 *dx = input_one::<FROZEN, RELU, RESIDUAL>(&of, *x, *dy, *r);
             }
@@ -488,7 +457,7 @@ fn input_one<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
 
 struct InputColumns<'a, const FROZEN: bool> {
     width: usize,
-    of: &'a InputGradientColumns,
+    of: &'a InputGradients,
     x: &'a [f32],
     dy: &'a [f32],
     residual: &'a [f32],

@@ -39,7 +39,7 @@ use crate::config::{Activation, Config, Momentum, RunningVariance};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::shape::Shape;
-use apply::{Apply, Normalise, NormaliseColumns};
+use apply::{Apply, Normalises};
 use moments::Moments;
 use partition::{TASK_ELEMENTS, View};
 
@@ -75,10 +75,6 @@ impl Saved {
     /// The mean, `anchor + offset`, rounded to f32.
     pub fn mean(&self) -> f32 {
         self.anchor + self.offset
-    }
-
-    fn normalise(&self, gamma: f32, beta: f32) -> Normalise {
-        Normalise { anchor: self.anchor, offset: self.offset, scale: gamma * self.inverse_std, shift: beta }
     }
 }
 
@@ -168,15 +164,11 @@ pub fn inference(shape: &Shape, config: &Config, arguments: Inference) -> Result
     if y.is_empty() {
         return Ok(());
     }
-    let normalise: Vec<Normalise> = mean
-        .iter()
-        .zip(variance)
-        .enumerate()
-        .map(|(c, (&mean, &variance))| parameters.normalise(c, &Saved::from_running(mean, variance, config.epsilon)))
-        .collect();
+    let inverse_std = variance.iter().map(|variance| inverse_std(*variance, config.epsilon)).collect();
+    let normalise = parameters.normalise(mean.to_vec(), vec![0.0; mean.len()], inverse_std);
     let machine = Machine::of(shape);
     let relu = config.activation == Activation::Relu;
-    machine.apply(View::of(shape), &normalise, Apply { simd: machine.simd, x, residual, relu }, y);
+    machine.apply(&View::of(shape), normalise, Apply { simd: machine.simd, x, residual, relu }, y);
     Ok(())
 }
 
@@ -308,14 +300,19 @@ struct Parameters<'a> {
 }
 
 impl Parameters<'_> {
-    #[inline(always)]
-    fn gamma(&self, channel: usize) -> f32 {
-        self.gamma.map_or(1.0, |gamma| gamma[channel])
+    /// How each channel is normalised.
+    fn normalise(&self, anchor: Vec<f32>, offset: Vec<f32>, inverse_std: Vec<f32>) -> Normalises {
+        let mut scale = inverse_std;
+        if let Some(gamma) = self.gamma {
+            scale.iter_mut().zip(gamma).for_each(|(scale, gamma)| *scale *= gamma);
+        }
+        let shift = self.beta.map_or_else(|| vec![0.0; anchor.len()], <[f32]>::to_vec);
+        Normalises { anchor, offset, scale, shift }
     }
 
-    #[inline(always)]
-    fn normalise(&self, channel: usize, saved: &Saved) -> Normalise {
-        saved.normalise(self.gamma(channel), self.beta.map_or(0.0, |beta| beta[channel]))
+    fn normalise_saved(&self, saved: &[Saved]) -> Normalises {
+        let each = |of: fn(&Saved) -> f32| saved.iter().map(of).collect();
+        self.normalise(each(|s| s.anchor), each(|s| s.offset), each(|s| s.inverse_std))
     }
 }
 
@@ -363,23 +360,22 @@ impl Machine {
         for (saved, moments) in saved.iter_mut().zip(moments) {
             *saved = moments.saved(config.epsilon);
         }
-        let normalise: Vec<Normalise> = saved.iter().enumerate().map(|(c, s)| parameters.normalise(c, s)).collect();
-        self.apply(view, &normalise, apply, y);
+        self.apply(&view, parameters.normalise_saved(saved), apply, y);
     }
 
     /// The elementwise pass over the whole tensor.
-    fn apply(&self, view: View, normalise: &[Normalise], apply: Apply, y: &mut [f32]) {
+    fn apply(&self, view: &View, normalise: Normalises, apply: Apply, y: &mut [f32]) {
+        let normalise = normalise.spread(view);
         match view {
             View::Planes(planes) => {
                 self.each(y.chunks_mut(TASK_ELEMENTS).enumerate().collect(), |(task, y)| {
-                    apply.planes(&planes, normalise, task * TASK_ELEMENTS, y);
+                    apply.planes(planes, &normalise, task * TASK_ELEMENTS, y);
                 });
             }
             View::Columns(columns) => {
-                let per_column = NormaliseColumns::new(normalise, columns.inner, columns.repeats());
                 let rows = TASK_ELEMENTS.div_ceil(columns.width);
                 self.each(y.chunks_mut(rows * columns.width).enumerate().collect(), |(task, y)| {
-                    apply.columns(&columns, &per_column, task * rows, y);
+                    apply.columns(columns, &normalise, task * rows, y);
                 });
             }
         }

@@ -210,11 +210,6 @@ impl Columns {
     pub(super) fn piece<'a>(&self, tensor: &'a [f32], row: usize, first: usize, width: usize) -> &'a [f32] {
         &tensor[row * self.width + first..][..width]
     }
-
-    /// How often a row holds each channel.
-    pub(super) fn repeats(&self) -> usize {
-        self.width / (self.channels * self.inner)
-    }
 }
 
 #[cfg(test)]
@@ -251,7 +246,7 @@ mod tests {
             assert!(columns.rows > 0 && columns.part_rows > 0 && columns.part_rows <= BLOCK_ROWS, "{columns:?}");
             let rows: usize = (0..View::Columns(columns).parts()).map(|part| columns.part(part).len()).sum();
             assert_eq!(rows, columns.rows, "{columns:?}");
-            assert_eq!(columns.repeats() * channels * inner, columns.width, "{columns:?}");
+            assert_eq!(columns.width % (channels * inner), 0, "{columns:?}");
         }
     }
 }

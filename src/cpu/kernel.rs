@@ -1,4 +1,7 @@
 //! Loops compiled once for each SIMD level and each activation.
+//!
+//! On x86 the levels are SSE2 and AVX2. AVX-512 (pulp's `x86-v4`) was measured too: between 0.95 and 1.2 of AVX2's time
+//! on an AMD EPYC of 2022, so it is left out.
 
 use pulp::{Arch, Simd, WithSimd};
 

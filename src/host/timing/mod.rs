@@ -118,6 +118,9 @@ impl Timer {
                 };
                 let repeats = (last / once).ceil().clamp(1.0, f64::from(REPEATS_MAX)) as u32;
                 work.repeats.set(Some(repeats));
+                if repeats == 1 {
+                    return Ok(once);
+                }
                 repeats
             }
         };

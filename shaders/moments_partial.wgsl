@@ -63,6 +63,25 @@ fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     (*state).count = vec4<u32>(0u);
 }
 
+// What a lane keeps of a column while it works on others.
+struct Kept {
+    anchor: vec4<f32>,
+    sum: vec4<f32>,
+    square: vec4<f32>,
+}
+
+fn keep(state: ptr<function, Accumulator>) -> Kept {
+    return Kept((*state).anchor, (*state).sum, (*state).square);
+}
+
+fn resume(k: Kept) -> Accumulator {
+    return Accumulator(neutral(), k.anchor, k.sum, k.square, vec4<u32>(0u));
+}
+
+fn set_count(state: ptr<function, Accumulator>, count: u32) {
+    (*state).count = vec4<u32>(count);
+}
+
 fn write_record(index: u32, total: Moments4, strand: u32) {
     records[index] = Moments(total.count[strand], total.anchor[strand], total.offset[strand], total.m2[strand]);
 }

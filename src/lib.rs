@@ -18,6 +18,7 @@ pub mod shader;
 pub mod shape;
 
 pub use batch_norm::{BatchNorm, Options};
+pub use binding::mask_bytes;
 pub use config::{Activation, Config, Momentum, RunningVariance};
 pub use dtype::DType;
 pub use error::Error;

@@ -55,7 +55,9 @@ fn gather_masked(state: ptr<function, Accumulator>, quad: u32, mask: vec4<bool>)
 fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     let count = select(vec4<u32>(0u), (*state).count, mask);
     let offset = (*state).sum / vec4<f32>(max(count, vec4<u32>(1u)));
-    let m2 = max((*state).square - (*state).sum * offset, vec4<f32>(0.0));
+    // Rounding can take it below zero; NaN is not below zero and so stays.
+    let difference = (*state).square - (*state).sum * offset;
+    let m2 = select(difference, vec4<f32>(0.0), difference < vec4<f32>(0.0));
     (*state).total = combine((*state).total, Moments4(count, (*state).anchor, offset, m2));
     let mean = opaque((*state).total.anchor + (*state).total.offset);
     (*state).anchor = select((*state).anchor, mean, (*state).total.count > vec4<u32>(0u));

@@ -66,15 +66,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let norms = BatchNorm::new(&device)?; // once per device
     let training = norms.training(&shape, &Config::pytorch())?; // once per shape and configuration
     let buffers = TrainingBuffers {
-        x: pool.slice(x.clone()), // once per set of buffers: here each is a range of one pool
-        y: pool.slice(y.clone()),
-        saved: pool.slice(saved), // for backward
         gamma: Some(pool.slice(gamma)),
         beta: Some(pool.slice(beta)),
-        running: None,
-        residual: None,
-        mask: None,
-        scratch: None, // made by the operation
+        ..TrainingBuffers::new(pool.slice(x.clone()), pool.slice(saved), pool.slice(y.clone()))
     };
     let norm = training.bind(&device, &buffers)?;
 

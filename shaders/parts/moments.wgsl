@@ -29,8 +29,8 @@ fn combine(a: Moments4, b: Moments4) -> Moments4 {
     // The pair is brought back to (nearest f32, rest), so that an anchor far from the data is left behind. Knuth's sum
     // of two; Mesa's compiler folds (a + b) − a into b, which would lose the rest, so the two are kept from it always.
     let moved = a.offset + delta * share;
-    let anchor = kept(a.anchor + moved);
-    let carried = kept(anchor - a.anchor);
+    let anchor = opaque(a.anchor + moved);
+    let carried = opaque(anchor - a.anchor);
     let offset = rounded(a.anchor - rounded(anchor - carried)) + rounded(moved - carried);
     let m2 = a.m2 + b.m2 + delta * delta * (vec4<f32>(a.count) * share);
     let a_empty = a.count == vec4<u32>(0u);

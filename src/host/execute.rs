@@ -4,7 +4,8 @@ use wgpu::BufferSlice;
 
 use super::Gpu;
 use super::tensor::{decode, encode};
-use crate::config::{Config, Momentum};
+use crate::binding::mask_bytes;
+use crate::config::{Activation, Config, Momentum};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::operation::{
@@ -64,7 +65,7 @@ impl Saved {
 /// What an operation computed, widened to f32; each is there where the operation writes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outputs {
-    /// The output, `[elements]`; of the forward step in [`Operation::Backward`].
+    /// The output, `[elements]`; of the forward step in a backward operation.
     pub y: Option<Vec<f32>>,
     /// The statistics of the batch.
     pub saved: Option<Saved>,
@@ -98,7 +99,7 @@ pub enum Placement {
 
 /// Uploads, runs an operation once and downloads what it wrote.
 ///
-/// [`Operation::Backward`] first runs training on the device, for the statistics that backward reads; its y and
+/// A backward operation first runs its forward operation on the device, for what backward reads of it; y and the
 /// statistics are among the outputs.
 ///
 /// Outputs and scratch hold NaN before, and what lies around them must not change: a kernel that leaves an element out
@@ -133,7 +134,11 @@ pub async fn execute_placed(
     let norms = gpu.norms();
     let mut memory = Memory::new(gpu, shape, config.dtype, placement);
     memory.tensor("x", inputs.x, true)?;
-    memory.tensor("residual", inputs.residual, config.residual && reads_residual(operation))?;
+    memory.tensor("residual", inputs.residual, config.residual)?;
+    let masked = config.residual && config.activation == Activation::Relu && operation != Operation::Inference;
+    if masked {
+        memory.output("mask", mask_bytes(shape));
+    }
     memory.per_channel("gamma", inputs.gamma, config.gamma)?;
     memory.per_channel("beta", inputs.beta, config.beta)?;
     match operation {
@@ -159,6 +164,7 @@ pub async fn execute_placed(
                 &TrainingBuffers {
                     x: buffers.slice("x")?,
                     residual: buffers.slice_if_any("residual"),
+                    mask: buffers.slice_if_any("mask"),
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
                     running,
@@ -169,8 +175,11 @@ pub async fn execute_placed(
             )?;
             buffers.run(&[&bound]).await
         }
-        Operation::Inference => {
-            let prepared = norms.inference(shape, config)?;
+        Operation::Inference | Operation::FrozenForward => {
+            let prepared = match operation {
+                Operation::FrozenForward => norms.frozen_forward(shape, config)?,
+                _ => norms.inference(shape, config)?,
+            };
             memory.per_channel("running_mean", inputs.running_mean, true)?;
             memory.per_channel("running_variance", inputs.running_variance, true)?;
             memory.output_tensor("y", Some("x"));
@@ -180,6 +189,7 @@ pub async fn execute_placed(
                 &InferenceBuffers {
                     x: buffers.slice("x")?,
                     residual: buffers.slice_if_any("residual"),
+                    mask: buffers.slice_if_any("mask"),
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
                     mean: buffers.slice("running_mean")?,
@@ -204,6 +214,7 @@ pub async fn execute_placed(
                 &TrainingBuffers {
                     x: buffers.slice("x")?,
                     residual: buffers.slice_if_any("residual"),
+                    mask: buffers.slice_if_any("mask"),
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
                     running: None,
@@ -217,6 +228,7 @@ pub async fn execute_placed(
                 &BackwardBuffers {
                     x: buffers.slice("x")?,
                     dy: buffers.slice("dy")?,
+                    mask: buffers.slice_if_any("mask"),
                     saved: buffers.slice("saved")?,
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
@@ -230,17 +242,33 @@ pub async fn execute_placed(
             buffers.run(&[&forward, &bound]).await
         }
         Operation::FrozenBackward(gradients) => {
+            let forward = norms.frozen_forward(shape, config)?;
             let prepared = norms.frozen_backward(shape, config, gradients)?;
             memory.per_channel("running_mean", inputs.running_mean, true)?;
             memory.per_channel("running_variance", inputs.running_variance, true)?;
             memory.gradients(config, gradients, inputs)?;
+            memory.output_tensor("y", None);
             memory.output("scratch", prepared.scratch_bytes());
             let buffers = memory.upload()?;
+            let forward = forward.bind(
+                gpu.device(),
+                &InferenceBuffers {
+                    x: buffers.slice("x")?,
+                    residual: buffers.slice_if_any("residual"),
+                    mask: buffers.slice_if_any("mask"),
+                    gamma: buffers.slice_if_any("gamma"),
+                    beta: buffers.slice_if_any("beta"),
+                    mean: buffers.slice("running_mean")?,
+                    variance: buffers.slice("running_variance")?,
+                    y: buffers.slice("y")?,
+                },
+            )?;
             let bound = prepared.bind(
                 gpu.device(),
                 &FrozenBackwardBuffers {
                     x: buffers.slice("x")?,
                     dy: buffers.slice("dy")?,
+                    mask: buffers.slice_if_any("mask"),
                     mean: buffers.slice("running_mean")?,
                     variance: buffers.slice("running_variance")?,
                     gamma: buffers.slice_if_any("gamma"),
@@ -252,13 +280,9 @@ pub async fn execute_placed(
                     scratch: buffers.slice_if_any("scratch"),
                 },
             )?;
-            buffers.run(&[&bound]).await
+            buffers.run(&[&forward, &bound]).await
         }
     }
-}
-
-fn reads_residual(operation: Operation) -> bool {
-    !matches!(operation, Operation::FrozenBackward(_))
 }
 
 /// A NaN in every storage type: what outputs hold before a run.

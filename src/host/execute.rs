@@ -65,7 +65,7 @@ impl Saved {
 /// What an operation computed, widened to f32; each is there where the operation writes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outputs {
-    /// The output, `[elements]`; of the forward step in a backward operation.
+    /// The output, `[elements]`; of the forward step in [`Operation::Backward`].
     pub y: Option<Vec<f32>>,
     /// The statistics of the batch.
     pub saved: Option<Saved>,
@@ -99,8 +99,8 @@ pub enum Placement {
 
 /// Uploads, runs an operation once and downloads what it wrote.
 ///
-/// A backward operation first runs its forward operation on the device, for what backward reads of it; y and the
-/// statistics are among the outputs.
+/// [`Operation::Backward`] first runs training on the device, for the statistics and the mask that backward reads, and
+/// [`Operation::FrozenBackward`] its forward; what they write is among the outputs.
 ///
 /// Outputs and scratch hold NaN before, and what lies around them must not change: a kernel that leaves an element out
 /// or writes outside its tensor does not go unseen.
@@ -135,10 +135,6 @@ pub async fn execute_placed(
     let mut memory = Memory::new(gpu, shape, config.dtype, placement);
     memory.tensor("x", inputs.x, true)?;
     memory.tensor("residual", inputs.residual, config.residual)?;
-    let masked = config.residual && config.activation == Activation::Relu && operation != Operation::Inference;
-    if masked {
-        memory.output("mask", mask_bytes(shape));
-    }
     memory.per_channel("gamma", inputs.gamma, config.gamma)?;
     memory.per_channel("beta", inputs.beta, config.beta)?;
     match operation {
@@ -150,6 +146,7 @@ pub async fn execute_placed(
             memory.word("batches", inputs.batches, counts);
             memory.output("saved", 16 * u64::from(shape.channels()));
             memory.output_tensor("y", Some("x"));
+            memory.mask(config);
             memory.output("scratch", prepared.scratch_bytes());
             let buffers = memory.upload()?;
             let (running_mean, running_variance) =
@@ -164,12 +161,12 @@ pub async fn execute_placed(
                 &TrainingBuffers {
                     x: buffers.slice("x")?,
                     residual: buffers.slice_if_any("residual"),
-                    mask: buffers.slice_if_any("mask"),
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
                     running,
                     saved: buffers.slice("saved")?,
                     y: buffers.slice("y")?,
+                    mask: buffers.slice_if_any("mask"),
                     scratch: buffers.slice_if_any("scratch"),
                 },
             )?;
@@ -177,8 +174,11 @@ pub async fn execute_placed(
         }
         Operation::Inference | Operation::FrozenForward => {
             let prepared = match operation {
-                Operation::FrozenForward => norms.frozen_forward(shape, config)?,
-                _ => norms.inference(shape, config)?,
+                Operation::Inference => norms.inference(shape, config)?,
+                _ => {
+                    memory.mask(config);
+                    norms.frozen_forward(shape, config)?
+                }
             };
             memory.per_channel("running_mean", inputs.running_mean, true)?;
             memory.per_channel("running_variance", inputs.running_variance, true)?;
@@ -189,12 +189,12 @@ pub async fn execute_placed(
                 &InferenceBuffers {
                     x: buffers.slice("x")?,
                     residual: buffers.slice_if_any("residual"),
-                    mask: buffers.slice_if_any("mask"),
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
                     mean: buffers.slice("running_mean")?,
                     variance: buffers.slice("running_variance")?,
                     y: buffers.slice("y")?,
+                    mask: buffers.slice_if_any("mask"),
                 },
             )?;
             buffers.run(&[&bound]).await
@@ -206,6 +206,7 @@ pub async fn execute_placed(
             memory.gradients(config, gradients, inputs)?;
             memory.output("saved", 16 * u64::from(shape.channels()));
             memory.output_tensor("y", None);
+            memory.mask(config);
             memory.output("forward scratch", forward.scratch_bytes());
             memory.output("scratch", prepared.scratch_bytes());
             let buffers = memory.upload()?;
@@ -214,12 +215,12 @@ pub async fn execute_placed(
                 &TrainingBuffers {
                     x: buffers.slice("x")?,
                     residual: buffers.slice_if_any("residual"),
-                    mask: buffers.slice_if_any("mask"),
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
                     running: None,
                     saved: buffers.slice("saved")?,
                     y: buffers.slice("y")?,
+                    mask: buffers.slice_if_any("mask"),
                     scratch: buffers.slice_if_any("forward scratch"),
                 },
             )?;
@@ -228,10 +229,10 @@ pub async fn execute_placed(
                 &BackwardBuffers {
                     x: buffers.slice("x")?,
                     dy: buffers.slice("dy")?,
-                    mask: buffers.slice_if_any("mask"),
                     saved: buffers.slice("saved")?,
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
+                    mask: buffers.slice_if_any("mask"),
                     dx: buffers.slice_if_any("dx"),
                     dgamma: buffers.slice_if_any("dgamma"),
                     dbeta: buffers.slice_if_any("dbeta"),
@@ -248,6 +249,7 @@ pub async fn execute_placed(
             memory.per_channel("running_variance", inputs.running_variance, true)?;
             memory.gradients(config, gradients, inputs)?;
             memory.output_tensor("y", None);
+            memory.mask(config);
             memory.output("scratch", prepared.scratch_bytes());
             let buffers = memory.upload()?;
             let forward = forward.bind(
@@ -255,12 +257,12 @@ pub async fn execute_placed(
                 &InferenceBuffers {
                     x: buffers.slice("x")?,
                     residual: buffers.slice_if_any("residual"),
-                    mask: buffers.slice_if_any("mask"),
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
                     mean: buffers.slice("running_mean")?,
                     variance: buffers.slice("running_variance")?,
                     y: buffers.slice("y")?,
+                    mask: buffers.slice_if_any("mask"),
                 },
             )?;
             let bound = prepared.bind(
@@ -268,11 +270,11 @@ pub async fn execute_placed(
                 &FrozenBackwardBuffers {
                     x: buffers.slice("x")?,
                     dy: buffers.slice("dy")?,
-                    mask: buffers.slice_if_any("mask"),
                     mean: buffers.slice("running_mean")?,
                     variance: buffers.slice("running_variance")?,
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
+                    mask: buffers.slice_if_any("mask"),
                     dx: buffers.slice_if_any("dx"),
                     dgamma: buffers.slice_if_any("dgamma"),
                     dbeta: buffers.slice_if_any("dbeta"),
@@ -376,6 +378,13 @@ impl<'a> Memory<'a> {
 
     fn output(&mut self, name: &'static str, bytes: u64) {
         self.place(name, POISON.iter().copied().cycle().take(bytes as usize).collect(), true);
+    }
+
+    /// The mask that forward leaves for backward, where there is one.
+    fn mask(&mut self, config: &Config) {
+        if config.residual && config.activation == Activation::Relu {
+            self.output("mask", mask_bytes(&self.shape));
+        }
     }
 
     fn output_tensor(&mut self, name: &'static str, over: Option<&'static str>) {

@@ -6,7 +6,8 @@
 mod execute;
 mod gpu;
 mod tensor;
+pub mod timing;
 
 pub use execute::{Inputs, Outputs, Placement, Saved, execute, execute_placed};
-pub use gpu::{AdapterSummary, Gpu};
-pub use tensor::Tensor;
+pub use gpu::{AdapterSummary, Gpu, NO_ADAPTER};
+pub use tensor::{Tensor, decode, encode};

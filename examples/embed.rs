@@ -73,6 +73,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         beta: Some(pool.slice(beta)),
         running: None,
         residual: None,
+        mask: None,
         scratch: None, // made by the operation
     };
     let norm = training.bind(&device, &buffers)?;

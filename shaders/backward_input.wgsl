@@ -10,6 +10,8 @@ struct Gradient {
     projection: vec4<f32>,
 }
 
+alias Prepared = Gradient;
+
 fn prepare(channel: u32) -> Gradient {
     let c = coefficients_of(channel);
     return Gradient(normaliser(channel), vec4<f32>(c.x), vec4<f32>(c.y));
@@ -23,11 +25,12 @@ fn prepare4(channel: vec4<u32>) -> Gradient {
     return Gradient(normaliser4(channel), vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
 }
 
-fn apply(g: Gradient, quad: u32) {
+fn apply(g: Gradient, quad: u32) -> vec4<bool> {
     let x = input_of(quad);
     let dz = gradient_of_z(g.normaliser, load_dy(quad), x, quad);
     store_dx(quad, gradient_of_x(g, dz, x));
     pass_to_residual(quad, dz);
+    return EVERY;
 }
 
 fn apply4(g: Gradient, i: u32, j: u32, k: u32, l: u32) {

@@ -56,6 +56,24 @@ fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     (*state).dy_centred = vec4<f32>(0.0);
 }
 
+// What a lane keeps of a column while it works on others.
+struct Kept {
+    normaliser: Normaliser,
+    dy: vec4<f32>,
+    dy_centred: vec4<f32>,
+}
+
+fn keep(state: ptr<function, Accumulator>) -> Kept {
+    return Kept((*state).normaliser, (*state).dy, (*state).dy_centred);
+}
+
+fn resume(k: Kept) -> Accumulator {
+    return Accumulator(neutral(), k.normaliser, k.dy, k.dy_centred);
+}
+
+// Sums need no count.
+fn set_count(state: ptr<function, Accumulator>, count: u32) {}
+
 fn write_record(index: u32, total: Sums4, strand: u32) {
     sums[index] = vec2<f32>(total.dy[strand], total.dy_centred[strand]);
 }

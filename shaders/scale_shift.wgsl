@@ -2,6 +2,8 @@
 // z = ((x − K) − d) · (gamma · inverse_std) + beta (+ residual)      y = activation(z)
 // grid: see the apply_* part that is joined
 // reads  x, residual [outer, channels, inner]; statistics, gamma, beta [channels]      writes  y like x
+alias Prepared = Normaliser;
+
 fn prepare(channel: u32) -> Normaliser {
     return normaliser(channel);
 }
@@ -10,10 +12,12 @@ fn prepare4(channel: vec4<u32>) -> Normaliser {
     return normaliser4(channel);
 }
 
-fn apply(n: Normaliser, quad: u32) {
+// Also tells where z is positive, for those who keep it.
+fn apply(n: Normaliser, quad: u32) -> vec4<bool> {
     let x = load_x(quad);
     let z = add_residual(normalise(n, x), quad);
     store_y(quad, activate(z));
+    return z > vec4<f32>(0.0);
 }
 
 fn apply4(n: Normaliser, i: u32, j: u32, k: u32, l: u32) {

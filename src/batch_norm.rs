@@ -86,6 +86,15 @@ impl BatchNorm {
         self.prepare(Operation::Inference, shape, config)
     }
 
+    /// [`BatchNorm::inference`] that also keeps what [`BatchNorm::frozen_backward`] needs: the mask of a ReLU that
+    /// follows a residual.
+    ///
+    /// # Errors
+    /// As [`BatchNorm::training`].
+    pub fn frozen_forward(&self, shape: &Shape, config: &Config) -> Result<Prepared<Inference>, Error> {
+        self.prepare(Operation::FrozenForward, shape, config)
+    }
+
     /// The gradients of training.
     ///
     /// `dbeta = Σ dy`, `dgamma = Σ dy · x̂`, `dx = gamma · inverse_std · (dy − dbeta / m − x̂ · dgamma / m)`
@@ -151,7 +160,7 @@ pub fn device_facts(device: &wgpu::Device) -> DeviceFacts {
         workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        binding_bytes: u64::from(limits.max_storage_buffer_binding_size),
+        binding_bytes: limits.max_storage_buffer_binding_size,
         buffer_bytes: limits.max_buffer_size,
         offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
     }

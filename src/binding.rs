@@ -23,8 +23,15 @@ pub(crate) fn bytes_needed(argument: Argument, shape: &Shape, dtype: DType) -> u
     match argument {
         a if a.is_tensor() => dtype.tensor_bytes(u64::from(shape.elements())),
         Argument::Batches => 4,
+        Argument::Mask => mask_bytes(shape),
         a => a.bytes_per_channel() * u64::from(shape.channels()),
     }
+}
+
+/// Bytes of the mask that a ReLU after a residual leaves for backward: one bit per element in flat order, in `u32`
+/// words.
+pub fn mask_bytes(shape: &Shape) -> u64 {
+    u64::from(shape.elements().div_ceil(32)) * 4
 }
 
 impl<'a> Bindings<'a> {
@@ -117,18 +124,17 @@ impl<'a> Bindings<'a> {
         self.slices.iter().find(|s| s.0 == argument).map(|s| s.1)
     }
 
-    /// Whether two of these arguments lie in one buffer, so that the dispatch must declare them all alike.
-    pub(crate) fn share_a_buffer(&self, arguments: &[(Argument, bool)]) -> bool {
-        let writes = arguments.iter().any(|a| a.1);
-        writes
-            && arguments.iter().enumerate().any(|(index, &(first, first_written))| {
-                arguments[index + 1..].iter().any(|&(second, second_written)| {
-                    match (self.get(first), self.get(second)) {
-                        (Some(a), Some(b)) => a.buffer() == b.buffer() && (first_written || second_written),
-                        _ => false,
-                    }
-                })
-            })
+    /// Whether two of these arguments lie in one buffer, one of them written, so that the dispatch must declare them
+    /// all alike: a device tracks the usage of a buffer as a whole. Scratch counts as written wherever it is bound.
+    pub(crate) fn share_a_buffer(&self, arguments: &[(Argument, bool)], scratch: Option<BufferSlice<'_>>) -> bool {
+        let bound = |&(argument, written): &(Argument, bool)| {
+            let slice = if argument.is_scratch() { scratch } else { self.get(argument) };
+            slice.map(|slice| (slice, written || argument.is_scratch()))
+        };
+        let bound: Vec<_> = arguments.iter().filter_map(bound).collect();
+        bound.iter().enumerate().any(|(index, &(a, a_written))| {
+            bound[index + 1..].iter().any(|&(b, b_written)| a.buffer() == b.buffer() && a_written != b_written)
+        })
     }
 
     /// Whether two arguments are the same bytes.

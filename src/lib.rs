@@ -5,6 +5,8 @@ mod binding;
 #[cfg(feature = "check")]
 pub mod check;
 pub mod config;
+#[cfg(feature = "cpu")]
+pub mod cpu;
 pub mod dtype;
 pub mod error;
 #[cfg(feature = "host")]
@@ -18,6 +20,7 @@ pub mod shader;
 pub mod shape;
 
 pub use batch_norm::{BatchNorm, Options};
+pub use binding::mask_bytes;
 pub use config::{Activation, Config, Momentum, RunningVariance};
 pub use dtype::DType;
 pub use error::Error;

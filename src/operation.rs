@@ -139,7 +139,7 @@ impl<K: Kind> Prepared<K> {
         bindings: &Bindings<'_>,
         scratch: Option<BufferSlice<'_>>,
     ) -> Result<Step, Error> {
-        let program = self.variant(&dispatch.program, bindings);
+        let program = self.variant(&dispatch.program, bindings, scratch);
         let kernel = self.kernels.get(&program)?;
         let mut entries = vec![wgpu::BindGroupEntry {
             binding: 0,
@@ -176,14 +176,14 @@ impl<K: Kind> Prepared<K> {
     }
 
     /// The variant of a program that these buffers need.
-    fn variant(&self, program: &Program, bindings: &Bindings<'_>) -> Program {
+    fn variant(&self, program: &Program, bindings: &Bindings<'_>, scratch: Option<BufferSlice<'_>>) -> Program {
         let mut program = self.kernels.variant(program);
         program.in_place = match program.kernel {
             KernelName::ScaleShift => bindings.same_place(Argument::X, Argument::Y),
             KernelName::BackwardInput => bindings.same_place(Argument::Dy, Argument::Dx),
             _ => false,
         };
-        program.shared = bindings.share_a_buffer(&program.arguments());
+        program.shared = bindings.share_a_buffer(&program.arguments(), scratch);
         program
     }
 }
@@ -248,6 +248,9 @@ pub struct TrainingBuffers<'a> {
     pub saved: BufferSlice<'a>,
     /// Output, like `x`; may be exactly `x`, which then is lost to backward.
     pub y: BufferSlice<'a>,
+    /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; written where the configuration has a
+    /// residual and a ReLU.
+    pub mask: Option<BufferSlice<'a>>,
     /// Scratch of `scratch_bytes()`, where the caller brings it.
     pub scratch: Option<BufferSlice<'a>>,
 }
@@ -269,6 +272,9 @@ pub struct InferenceBuffers<'a> {
     pub variance: BufferSlice<'a>,
     /// Output, like `x`; may be exactly `x`.
     pub y: BufferSlice<'a>,
+    /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; written by a frozen forward where the configuration has a
+    /// residual and a ReLU.
+    pub mask: Option<BufferSlice<'a>>,
 }
 
 /// What a backward operation reads and writes.
@@ -284,6 +290,9 @@ pub struct BackwardBuffers<'a> {
     pub gamma: Option<BufferSlice<'a>>,
     /// Shift, `[channels]` f32; read only to find the mask of a ReLU.
     pub beta: Option<BufferSlice<'a>>,
+    /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; read where the configuration has a
+    /// residual and a ReLU.
+    pub mask: Option<BufferSlice<'a>>,
     /// Gradient of the input, like `x`; may be exactly `dy`.
     pub dx: Option<BufferSlice<'a>>,
     /// Gradient of gamma, `[channels]` f32.
@@ -311,6 +320,9 @@ pub struct FrozenBackwardBuffers<'a> {
     pub gamma: Option<BufferSlice<'a>>,
     /// Shift, `[channels]` f32; read only to find the mask of a ReLU.
     pub beta: Option<BufferSlice<'a>>,
+    /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; read where the configuration has a
+    /// residual and a ReLU.
+    pub mask: Option<BufferSlice<'a>>,
     /// Gradient of the input, like `x`; may be exactly `dy`.
     pub dx: Option<BufferSlice<'a>>,
     /// Gradient of gamma, `[channels]` f32.
@@ -382,6 +394,7 @@ impl<'a> Buffers<'a> for TrainingBuffers<'a> {
             (Argument::Batches, self.running.and_then(|r| r.batches)),
             (Argument::Saved, Some(self.saved)),
             (Argument::Y, Some(self.y)),
+            (Argument::Mask, self.mask),
         ]
     }
 
@@ -404,6 +417,7 @@ impl<'a> Buffers<'a> for InferenceBuffers<'a> {
             (Argument::RunningMean, Some(self.mean)),
             (Argument::RunningVariance, Some(self.variance)),
             (Argument::Y, Some(self.y)),
+            (Argument::Mask, self.mask),
         ]
     }
 }
@@ -420,6 +434,7 @@ impl<'a> Buffers<'a> for BackwardBuffers<'a> {
             (Argument::Saved, Some(self.saved)),
             (Argument::Gamma, self.gamma),
             (Argument::Beta, self.beta),
+            (Argument::Mask, self.mask),
             (Argument::Dx, self.dx),
             (Argument::Dgamma, self.dgamma),
             (Argument::Dbeta, self.dbeta),
@@ -445,6 +460,7 @@ impl<'a> Buffers<'a> for FrozenBackwardBuffers<'a> {
             (Argument::RunningVariance, Some(self.variance)),
             (Argument::Gamma, self.gamma),
             (Argument::Beta, self.beta),
+            (Argument::Mask, self.mask),
             (Argument::Dx, self.dx),
             (Argument::Dgamma, self.dgamma),
             (Argument::Dbeta, self.dbeta),

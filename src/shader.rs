@@ -1,7 +1,7 @@
 //! Which parts make which program: text and override values only.
 
 use crate::dtype::DType;
-use crate::plan::{Access, Argument, Kernel, Program, STEPS_PER_FOLD, Statistics, Walk};
+use crate::plan::{Access, Argument, Kernel, Program, ROWS_GROUP, STEPS_PER_FOLD, Statistics, Walk};
 
 macro_rules! part {
     ($name:literal) => {
@@ -41,9 +41,19 @@ pub fn text(program: &Program) -> String {
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Along)) => add(part!("reduce_along")),
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Across)) => add(part!("reduce_across")),
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Columns)) => add(part!("reduce_columns")),
+        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Rows)) => add(part!("reduce_rows")),
         (_, Some(Walk::Along)) => add(part!("apply_along")),
+        (_, Some(Walk::Rows)) => add(part!("apply_rows")),
+        (_, Some(Walk::Groups)) => add(part!("apply_groups")),
         (_, Some(_)) => add(part!("apply_columns")),
         (_, None) => {}
+    }
+    let reduces = matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial);
+    if reduces && matches!(program.walk, Some(Walk::Columns | Walk::Rows)) {
+        add(part!("write_column"));
+    }
+    if walks {
+        add(part!("channels_of"));
     }
     if matches!(program.kernel, Kernel::ScaleShift | Kernel::BackwardPartial | Kernel::BackwardInput) {
         add(part!("normalise"));
@@ -89,7 +99,10 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     if uses_lanes_x(program) {
         list.push(("LANES_X", f64::from(program.lanes_x)));
     }
-    if program.walk == Some(Walk::Along) {
+    if program.walk == Some(Walk::Rows) {
+        list.push(("GROUP", f64::from(ROWS_GROUP)));
+    }
+    if matches!(program.walk, Some(Walk::Along | Walk::Rows | Walk::Groups)) {
         list.push(("ALIGNED", f64::from(u8::from(program.aligned))));
     }
     if program.kernel == Kernel::RunningUpdate {
@@ -152,7 +165,7 @@ fn declare_bindings(program: &Program, text: &mut String) {
             Argument::Saved => "vec4<f32>",
             Argument::Records => "Moments",
             Argument::Sums | Argument::Coefficients => "vec2<f32>",
-            Argument::Batches => "u32",
+            Argument::Batches | Argument::Mask => "u32",
             _ => "f32",
         };
         let (binding, name) = (index + 1, argument.name());
@@ -196,14 +209,14 @@ fn choices(program: &Program) -> String {
             }
         }
         Kernel::BackwardPartial | Kernel::BackwardInput => {
-            // The mask is found again from x, by the same expression as forward.
+            // Without a residual the mask is found again from x, by the same expression as forward.
+            let positive = "normalise(n, x) > vec4<f32>(0.0)";
+            let kept =
+                "((vec4<u32>(mask[quad / 8u] >> (4u * (quad % 8u))) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u))";
+            let masked = format!("return select(vec4<f32>(0.0), dy, {});", if program.mask { kept } else { positive });
             function(
                 "gradient_of_z(n: Normaliser, dy: vec4<f32>, x: vec4<f32>, quad: u32) -> vec4<f32>",
-                choose(
-                    program.relu,
-                    "return select(vec4<f32>(0.0), dy, normalise(n, x) > vec4<f32>(0.0));",
-                    "return dy;",
-                ),
+                if program.relu { &masked } else { "return dy;" },
             );
         }
         _ => {}

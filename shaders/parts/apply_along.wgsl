@@ -18,13 +18,12 @@ fn apply_part(index: u32, lane: u32) {
             apply4(coefficients, quad, quad + WORKGROUP_SIZE, quad + 2u * WORKGROUP_SIZE, quad + 3u * WORKGROUP_SIZE);
         }
         for (; quad < complete; quad += WORKGROUP_SIZE) {
-            apply(coefficients, quad);
+            _ = apply(coefficients, quad);
         }
         if (!ALIGNED) {
             // The quad that runs over into the next planes.
             if (lane == 0u && end % 4u != 0u && begin <= end / 4u && end / 4u < begin + parameters.chunk) {
-                let element = vec4<u32>(end / 4u * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-                apply(prepare4((element / parameters.inner) % parameters.channels), end / 4u);
+                _ = apply(prepare4(channels_of(end / 4u)), end / 4u);
             }
         }
     }

@@ -7,8 +7,7 @@ fn apply_part(index: u32, lane: u32) {
     if (column >= parameters.columns) {
         return;
     }
-    let element = vec4<u32>(4u * column) + vec4<u32>(0u, 1u, 2u, 3u);
-    let coefficients = prepare4((element / parameters.inner) % parameters.channels);
+    let coefficients = prepare4(channels_of(column));
     let stride = parameters.columns * (WORKGROUP_SIZE / LANES_X);
     let first_row = part * parameters.rows_per_part;
     let end = min(
@@ -20,6 +19,6 @@ fn apply_part(index: u32, lane: u32) {
         apply4(coefficients, quad, quad + stride, quad + 2u * stride, quad + 3u * stride);
     }
     for (; quad < end; quad += stride) {
-        apply(coefficients, quad);
+        _ = apply(coefficients, quad);
     }
 }

@@ -6,9 +6,6 @@ fn reduce_part(index: u32, lane: u32) {
     let lanes_y = WORKGROUP_SIZE / LANES_X;
     let lane_y = lane / LANES_X;
     let column = (parameters.first_column + index % parameters.column_count) * LANES_X + lane % LANES_X;
-    let element = vec4<u32>(4u * column) + vec4<u32>(0u, 1u, 2u, 3u);
-    let plane = element / parameters.inner;
-    let channel = plane % parameters.channels;
     let present = column < parameters.columns;
 
     let first_row = part * parameters.rows_per_part;
@@ -17,7 +14,7 @@ fn reduce_part(index: u32, lane: u32) {
     let complete_quads = parameters.elements / 4u;
     let complete_rows = select(0u, min(end_row, steps_to(column, complete_quads, parameters.columns)), present);
 
-    var state = begin(channel);
+    var state = begin(channels_of(column));
     // Absent columns read a quad that exists and drop it.
     let top = min(first_row * parameters.columns + column, (parameters.elements + 3u) / 4u - 1u);
     let last = select(top, (complete_rows - 1u) * parameters.columns + column, complete_rows > first_row);
@@ -45,14 +42,6 @@ fn reduce_part(index: u32, lane: u32) {
 
     let total = combine_lanes(state.total, lane, LANES_X);
     if (lane < LANES_X && present) {
-        // A channel has as many columns as a row has planes of it, times inner.
-        let row_planes = 4u * parameters.columns / parameters.inner;
-        let per_part = row_planes / parameters.channels * parameters.inner;
-        let copy = (plane / parameters.channels) * parameters.inner + element % parameters.inner;
-        let record = (vec4<u32>(part * per_part) + copy) * parameters.channels + channel;
-        write_record(record.x, total, 0u);
-        write_record(record.y, total, 1u);
-        write_record(record.z, total, 2u);
-        write_record(record.w, total, 3u);
+        write_column(part, column, total);
     }
 }

@@ -24,6 +24,10 @@
 pub mod bounds;
 pub mod cases;
 pub mod compare;
+pub mod device;
+pub mod sweep;
 
 pub use cases::{Case, Operation, Outputs};
 pub use compare::{Comparison, compare};
+pub use device::run_on_gpu;
+pub use sweep::{Sweep, SweepCase, check_one};

@@ -3,8 +3,11 @@
 //! Nothing in the core needs it; a host with its own device and queue can leave it aside, or wrap them with
 //! [`Gpu::from_device`].
 
+mod execute;
 mod gpu;
 mod tensor;
+pub mod timing;
 
-pub use gpu::{AdapterSummary, Gpu};
-pub use tensor::Tensor;
+pub use execute::{Inputs, Outputs, Placement, Saved, execute, execute_placed};
+pub use gpu::{AdapterSummary, Gpu, NO_ADAPTER};
+pub use tensor::{Tensor, decode, encode};

@@ -10,6 +10,12 @@ use crate::shape::Shape;
 /// Steps of a lane between two folds: at most this many values are summed before their mean becomes the next anchor.
 pub const STEPS_PER_FOLD: u32 = 64;
 
+/// Columns whose state a workgroup keeps in its memory when it goes along rows: 96 bytes each at most, 12 KiB.
+pub const ROWS_GROUP: u32 = 128;
+
+/// Rows of a part that goes along rows: one anchor serves them, and their records stay below a hundredth of x.
+const ROWS_PER_PART: u64 = 512;
+
 /// A part of a reduction lies in a stretch of at most this many elements (or in one row, if that is longer), so that a
 /// tensor above the binding limit can be cut between parts: 8 MiB of f32.
 const STRETCH_ELEMENTS: u64 = 2 << 20;
@@ -139,12 +145,37 @@ impl Geometry {
         let columns = columns_for(shape, lanes);
         let lanes_x = Self::lanes_x(columns, lanes, tuning);
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+        let copies = (4 * columns / u64::from(channels)) as u32;
+        if tuning.rows && columns > u64::from(lanes) {
+            let groups = columns.div_ceil(u64::from(ROWS_GROUP));
+            let fill = u64::from(tuning.reduce_workgroups).div_ceil(groups);
+            let rows_per_part = rows
+                .div_ceil(fill)
+                .max((u64::from(tuning.part_quads_min) / columns).max(16))
+                .min((STRETCH_ELEMENTS / (4 * columns)).max(1))
+                .clamp(1, ROWS_PER_PART.min(rows)) as u32;
+            let parts = (rows as u32).div_ceil(rows_per_part);
+            return Self {
+                walk: Walk::Rows,
+                lanes_x: lanes,
+                parameters: Parameters {
+                    columns: columns as u32,
+                    rows: rows as u32,
+                    rows_per_part,
+                    slots: parts * copies,
+                    ..base
+                },
+                parts,
+                columns_per_part: groups as u32,
+                parts_per_stretch: 1,
+                reason: "rows hold many channels and this processor fetches ahead along memory",
+            };
+        }
         let blocks = columns.div_ceil(u64::from(lanes_x));
         // Each part leaves a record per column element; keep them below a hundredth of x.
         let parts = parts_wanted(rows * u64::from(lanes_x), blocks, tuning).min((rows / 400).max(1));
         let rows_per_part = rows.div_ceil(parts).min((STRETCH_ELEMENTS / (4 * columns)).max(1)) as u32;
         let parts = (rows as u32).div_ceil(rows_per_part);
-        let copies = (4 * columns / u64::from(channels)) as u32;
         Self {
             walk: Walk::Columns,
             lanes_x,
@@ -193,6 +224,22 @@ impl Geometry {
         let columns = columns_for(shape, lanes);
         let lanes_x = Self::lanes_x(columns, lanes, tuning);
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+        if tuning.rows && columns > u64::from(lanes) {
+            let group = columns.min(u64::from(ROWS_GROUP));
+            let rows_per_part = (u64::from(tuning.apply_quads) / group)
+                .max(64)
+                .min((STRETCH_ELEMENTS / (4 * columns)).max(1))
+                .clamp(1, rows) as u32;
+            return Self {
+                walk: Walk::Rows,
+                lanes_x: lanes,
+                parameters: Parameters { columns: columns as u32, rows: rows as u32, rows_per_part, ..base },
+                parts: (rows as u32).div_ceil(rows_per_part),
+                columns_per_part: columns.div_ceil(u64::from(ROWS_GROUP)) as u32,
+                parts_per_stretch: 1,
+                reason: "rows hold many channels and this processor fetches ahead along memory",
+            };
+        }
         let rows_per_part = (u64::from(tuning.apply_quads) / u64::from(lanes_x))
             .min(STRETCH_ELEMENTS / (4 * columns))
             .clamp(1, rows) as u32;
@@ -207,6 +254,21 @@ impl Geometry {
         }
     }
 
+    /// How an elementwise kernel that keeps a mask goes through a shape that is not empty.
+    pub fn groups(shape: &Shape, tuning: &Tuning) -> Self {
+        let groups = shape.elements().div_ceil(32);
+        let chunk = (tuning.apply_quads / 8).max(tuning.apply_lanes).min(groups);
+        Self {
+            walk: Walk::Groups,
+            lanes_x: tuning.apply_lanes,
+            parameters: Parameters { chunk, ..Parameters::of(shape) },
+            parts: groups.div_ceil(chunk),
+            columns_per_part: 1,
+            parts_per_stretch: 1,
+            reason: "each invocation owns the 32 elements of one word of the mask",
+        }
+    }
+
     fn lanes_x(columns: u64, lanes: u32, tuning: &Tuning) -> u32 {
         let wide = (lanes / tuning.column_rows).max(1);
         (columns.next_power_of_two().min(u64::from(wide))) as u32
@@ -218,16 +280,21 @@ impl Geometry {
         let row = u64::from(shape.channels()) * u64::from(shape.inner());
         let plane = u64::from(shape.inner());
         let (from, to) = match self.walk {
-            Walk::Columns => {
+            Walk::Columns | Walk::Rows => {
                 let width = 4 * u64::from(p.columns);
                 let part = width * u64::from(p.rows_per_part);
                 if p.rows_per_part == 1 && parts.len() == 1 {
-                    let block = 4 * u64::from(self.lanes_x);
+                    let lanes = if self.walk == Walk::Rows { ROWS_GROUP } else { self.lanes_x };
+                    let block = 4 * u64::from(lanes);
                     let start = u64::from(parts.start) * width;
                     (start + u64::from(columns.start) * block, start + (u64::from(columns.end) * block).min(width))
                 } else {
                     (u64::from(parts.start) * part, u64::from(parts.end) * part)
                 }
+            }
+            Walk::Groups => {
+                let part = 32 * u64::from(p.chunk);
+                (u64::from(parts.start) * part, u64::from(parts.end) * part)
             }
             Walk::Across => {
                 let part = row * u64::from(p.planes_per_part) * u64::from(p.phases);

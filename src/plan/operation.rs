@@ -1,7 +1,7 @@
 //! From shape, configuration and device to the dispatches of an operation.
 
 use super::geometry::{Geometry, grid};
-use super::{Access, Argument, DeviceFacts, Dispatch, Kernel, Parameters, Program, Statistics, Tuning};
+use super::{Access, Argument, DeviceFacts, Dispatch, Kernel, Parameters, Program, Statistics, Tuning, Walk};
 use crate::config::{Activation, Config, Momentum, RunningVariance};
 use crate::error::Error;
 use crate::shape::Shape;
@@ -13,9 +13,12 @@ pub enum Operation {
     Training,
     /// Normalise with given statistics.
     Inference,
+    /// Normalise with given statistics and keep what [`Operation::FrozenBackward`] needs: the mask of a ReLU that
+    /// follows a residual.
+    FrozenForward,
     /// Gradients through [`Operation::Training`].
     Backward(Gradients),
-    /// Gradients through [`Operation::Inference`].
+    /// Gradients through [`Operation::FrozenForward`].
     FrozenBackward(Gradients),
 }
 
@@ -25,6 +28,7 @@ impl Operation {
         match self {
             Operation::Training => "training",
             Operation::Inference => "inference",
+            Operation::FrozenForward => "frozen forward",
             Operation::Backward(_) => "backward",
             Operation::FrozenBackward(_) => "frozen backward",
         }
@@ -125,17 +129,18 @@ impl Plan {
                 planner.per_channel(Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes), slots)?;
                 let mut reason = "an empty batch has nothing to normalise";
                 if !empty {
-                    reason = planner.apply(Kernel::ScaleShift, Statistics::Saved, false)?;
+                    reason = planner.apply(Kernel::ScaleShift, Statistics::Saved, planner.keeps_mask())?;
                     if config.running_update {
                         planner.running_update()?;
                     }
                 }
                 (3 * tensor + 8 * per_channel, reason)
             }
-            Operation::Inference => {
+            Operation::Inference | Operation::FrozenForward => {
                 let mut reason = "an empty batch has nothing to normalise";
                 if !empty {
-                    reason = planner.apply(Kernel::ScaleShift, Statistics::Running, false)?;
+                    let mask = operation == Operation::FrozenForward && planner.keeps_mask();
+                    reason = planner.apply(Kernel::ScaleShift, Statistics::Running, mask)?;
                 }
                 (2 * tensor + 4 * per_channel, reason)
             }
@@ -195,7 +200,6 @@ impl Planner<'_> {
         Program {
             dtype: self.config.dtype,
             access: if self.shape.elements().is_multiple_of(4) { Access::Quad } else { Access::Word },
-            aligned: self.shape.inner().is_multiple_of(4),
             statistics,
             gamma: self.config.gamma,
             beta: self.config.beta,
@@ -213,7 +217,11 @@ impl Planner<'_> {
     }
 
     fn walk(&mut self, program: Program, geometry: &Geometry) -> Result<(), Error> {
-        let program = Program { walk: Some(geometry.walk), lanes_x: geometry.lanes_x, ..program };
+        let aligned = match geometry.walk {
+            Walk::Rows => geometry.parameters.columns.is_multiple_of(program.workgroup_size),
+            _ => self.shape.inner().is_multiple_of(4),
+        };
+        let program = Program { walk: Some(geometry.walk), lanes_x: geometry.lanes_x, aligned, ..program };
         for (parameters, window) in geometry.windows(self.shape, self.config.dtype, self.facts)? {
             self.dispatches.push(Dispatch {
                 program: program.clone(),
@@ -228,16 +236,25 @@ impl Planner<'_> {
     /// Pass 1; returns the records per channel.
     fn reduce(&mut self, kernel: Kernel, statistics: Statistics) -> Result<u32, Error> {
         let geometry = Geometry::reduce(self.shape, &self.tuning);
-        self.walk(self.program(kernel, self.tuning.reduce_lanes, statistics), &geometry)?;
+        let mask = kernel == Kernel::BackwardPartial && self.keeps_mask();
+        self.walk(Program { mask, ..self.program(kernel, self.tuning.reduce_lanes, statistics) }, &geometry)?;
         Ok(geometry.parameters.slots)
     }
 
+    /// Whether backward cannot find the mask of the ReLU again from x alone.
+    fn keeps_mask(&self) -> bool {
+        self.config.residual && self.config.activation == Activation::Relu
+    }
+
     /// An elementwise pass; returns why it goes as it goes.
-    fn apply(&mut self, kernel: Kernel, statistics: Statistics, backward: bool) -> Result<&'static str, Error> {
-        let geometry = Geometry::apply(self.shape, &self.tuning);
+    fn apply(&mut self, kernel: Kernel, statistics: Statistics, mask: bool) -> Result<&'static str, Error> {
+        let geometry = match kernel {
+            Kernel::ScaleShift if mask => Geometry::groups(self.shape, &self.tuning),
+            _ => Geometry::apply(self.shape, &self.tuning),
+        };
         let program = Program {
             residual: self.config.residual,
-            beta: self.config.beta && (!backward || self.config.activation == Activation::Relu),
+            mask,
             ..self.program(kernel, self.tuning.apply_lanes, statistics)
         };
         self.walk(program, &geometry)?;
@@ -308,7 +325,7 @@ impl Planner<'_> {
         }
         let mut reason = "an empty batch has no gradients";
         if gradients.input && !empty {
-            reason = self.apply(Kernel::BackwardInput, statistics, true)?;
+            reason = self.apply(Kernel::BackwardInput, statistics, self.keeps_mask())?;
             let reads_x = training || self.config.activation == Activation::Relu;
             bytes += (2 + u64::from(reads_x)) * tensor;
         }

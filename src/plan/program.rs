@@ -56,6 +56,10 @@ pub enum Walk {
     Across,
     /// Down rows after which the channels repeat, each lane at one column.
     Columns,
+    /// Along rows after which the channels repeat, with what each column needs kept in workgroup memory.
+    Rows,
+    /// In groups of 32 elements, one to an invocation, which owns that word of the mask.
+    Groups,
 }
 
 impl Walk {
@@ -65,6 +69,8 @@ impl Walk {
             Walk::Along => "along planes",
             Walk::Across => "across planes",
             Walk::Columns => "down columns",
+            Walk::Rows => "along rows",
+            Walk::Groups => "in groups of 32",
         }
     }
 }
@@ -108,6 +114,8 @@ pub enum Argument {
     Gamma,
     /// Shift.
     Beta,
+    /// One bit per element where z is positive.
+    Mask,
     /// Output.
     Y,
     /// Gradient of the input.
@@ -139,6 +147,7 @@ impl Argument {
             Argument::Batches => "batches",
             Argument::Gamma => "gamma",
             Argument::Beta => "beta",
+            Argument::Mask => "mask",
             Argument::Y => "y",
             Argument::Dx => "dx",
             Argument::Dresidual => "dresidual",
@@ -184,7 +193,8 @@ pub struct Program {
     pub dtype: DType,
     /// How wide an access is.
     pub access: Access,
-    /// Whether inner is a multiple of 4, so that no quad is shared by planes.
+    /// Whether inner is a multiple of 4, so that no quad is shared by planes; along rows, whether the columns are a
+    /// multiple of the lanes.
     pub aligned: bool,
     /// Where the statistics come from.
     pub statistics: Statistics,
@@ -196,6 +206,8 @@ pub struct Program {
     pub relu: bool,
     /// Whether a residual is added (forward) or passed on to (backward).
     pub residual: bool,
+    /// Whether the mask of the ReLU is kept: written by forward, read by backward.
+    pub mask: bool,
     /// Whether the gradient of gamma is written (merge), added to where `accumulate`.
     pub dgamma: bool,
     /// Whether the gradient of beta is written (merge), added to where `accumulate`.
@@ -236,6 +248,7 @@ impl Program {
             beta: false,
             relu: false,
             residual: false,
+            mask: false,
             dgamma: false,
             dbeta: false,
             accumulate: false,
@@ -286,6 +299,7 @@ impl Program {
                 add(self.gamma, Gamma, false);
                 add(self.beta, Beta, false);
                 add(true, Y, true);
+                add(self.mask, Mask, true);
             }
             Kernel::BackwardPartial => {
                 add(true, X, false);
@@ -293,8 +307,9 @@ impl Program {
                 add(saved, Saved, false);
                 add(!saved, RunningMean, false);
                 add(!saved, RunningVariance, false);
-                add(self.gamma && self.relu, Gamma, false);
-                add(self.beta && self.relu, Beta, false);
+                add(self.gamma && self.relu && !self.mask, Gamma, false);
+                add(self.beta && self.relu && !self.mask, Beta, false);
+                add(self.mask, Mask, false);
                 add(true, Sums, true);
             }
             Kernel::BackwardMerge => {
@@ -307,13 +322,14 @@ impl Program {
                 add(self.dbeta, Dbeta, true);
             }
             Kernel::BackwardInput => {
-                add(saved || self.relu, X, false);
+                add(saved || (self.relu && !self.mask), X, false);
                 add(!self.in_place, Dy, false);
                 add(saved, Saved, false);
                 add(!saved, RunningMean, false);
                 add(!saved, RunningVariance, false);
                 add(self.gamma, Gamma, false);
-                add(self.beta && self.relu, Beta, false);
+                add(self.beta && self.relu && !self.mask, Beta, false);
+                add(self.mask, Mask, false);
                 add(saved, Coefficients, false);
                 add(true, Dx, true);
                 add(self.residual, Dresidual, true);

@@ -1,6 +1,7 @@
 //! The numbers that belong to an adapter and never to a shader.
 
 use super::facts::{AdapterKind, DeviceFacts};
+use super::geometry::ROWS_GROUP;
 
 /// Sizes and thresholds for one kind of adapter. Results are right under any values; only the speed changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Tuning {
     pub reduce_across_inner: u32,
     /// Planes of at least this many quads are written along the plane; smaller ones as columns.
     pub apply_along_quads: u32,
+    /// Whether rows are swept in the order of memory rather than walked down column by column.
+    pub rows: bool,
     /// Columns that the lanes of a workgroup span where rows are long, as a divisor of the lanes (1: all lanes in x).
     pub column_rows: u32,
 }
@@ -48,6 +51,7 @@ impl Tuning {
                     reduce_along_quads: 4 * lanes,
                     reduce_across_inner: 16,
                     apply_along_quads: lanes,
+                    rows: true,
                     column_rows: 1,
                 }
             }
@@ -63,6 +67,7 @@ impl Tuning {
                 reduce_along_quads: 4096,
                 reduce_across_inner: 32,
                 apply_along_quads: 4096,
+                rows: false,
                 column_rows: 8,
             },
         };
@@ -87,6 +92,8 @@ impl Tuning {
             reduce_along_quads: self.reduce_along_quads.max(4),
             reduce_across_inner: self.reduce_across_inner.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
+            // A column's largest state is 96 bytes.
+            rows: self.rows && facts.workgroup_memory >= 96 * ROWS_GROUP,
             column_rows: lanes(self.column_rows).min(reduce_lanes),
         }
     }

@@ -1,0 +1,201 @@
+//! Measures one shape on one device: checked first, then timed beside the copy.
+
+use std::time::Instant;
+
+use wgpu_batchnorm::host::encode;
+use wgpu_batchnorm::host::timing::{Copy, CopyKernel, Measured, Spread, Timer, Work, milliseconds};
+use wgpu_batchnorm::{Bound, Config, Shape};
+
+use super::data::Data;
+use super::report::{Beside, GpuFigures};
+use super::subject::Subject;
+use super::verify::{Verdict, Written, verify};
+use super::{Operation, Wrong};
+use crate::failure::Failure;
+
+/// What is asked of a measurement.
+pub struct Settings<'a> {
+    /// The operations.
+    pub operations: &'a [Operation],
+    /// Rounds of copy, kernel, copy, kernel.
+    pub rounds: usize,
+    /// Told after each phase, so that a bar can move.
+    pub phase: &'a dyn Fn(&str),
+}
+
+/// Phases of one shape that [`Settings::phase`] hears of.
+pub const PHASES: u64 = 6;
+
+/// The figures of each operation, or which of its results is wrong.
+pub async fn measure(
+    timer: &Timer,
+    shape: &Shape,
+    config: &Config,
+    data: &Data,
+    settings: &Settings<'_>,
+) -> Result<Vec<Result<GpuFigures, Wrong>>, Failure> {
+    let gpu = timer.gpu();
+    let Settings { operations, rounds, phase } = settings;
+    phase("uploading");
+    let subject = Subject::new(gpu, shape, config, data)?;
+
+    phase("checking");
+    let mut verdicts = Vec::new();
+    for &operation in *operations {
+        let written = run_once(timer, &subject, shape, config, operation).await?;
+        verdicts.push(verify(operation, shape, config, data, &written)?);
+    }
+
+    phase("finding the best copy");
+    let (pairs, bytes) = (subject.pairs(), subject.tensor_bytes);
+    let kernel = CopyKernel::best(timer, &pairs, bytes, config.dtype).await?;
+    let copies = subject.copies(gpu, &kernel)?;
+
+    phase("timing cold");
+    let all: Vec<&[Bound]> = operations.iter().map(|&operation| subject.bound(operation)).collect();
+    let cold = beside(timer, &copies, &all, *rounds).await?;
+    phase("timing hot");
+    let first: Vec<&[Bound]> = all.iter().map(|bound| &bound[..1]).collect();
+    let hot = beside(timer, &copies[..1], &first, *rounds).await?;
+    phase("timing submissions and transfers");
+    let submission = submissions(timer, &copies, &all, *rounds)?;
+    let driver = (0..*rounds).map(|_| timer.driver_copy(&pairs, bytes)).collect::<Result<Vec<_>, _>>()?;
+    let mut figures = Vec::new();
+    for (index, &operation) in operations.iter().enumerate() {
+        let verdict = &verdicts[index];
+        if verdict.worst.ratio > 1.0 {
+            figures.push(Err(Wrong { operation, verdict: *verdict }));
+            continue;
+        }
+        let plan = subject.plan(operation);
+        let (main, by_round) = (Beside::from(&cold[index]), cold[index].ratio());
+        let (worst_tensor, worst_error, bound) = GpuFigures::verdict(verdict);
+        figures.push(Ok(GpuFigures {
+            strategy: plan.strategy(),
+            bytes_moved: plan.bytes_moved,
+            gpu_ms: main.ms,
+            copy_ms: main.copy_ms,
+            ratio_to_copy: main.ratio_to_copy,
+            ratio_by_round: by_round,
+            ratio_limit: plan.bytes_moved as f64 / (2 * bytes) as f64,
+            conclusive: GpuFigures::is_conclusive(&by_round),
+            bytes_per_second: plan.bytes_moved as f64 / (main.ms.median / 1e3),
+            copy_form: kernel.form().to_string(),
+            driver_copy_ms: Spread::of(&driver),
+            hot: Beside::from(&hot[index]),
+            submission: Beside::from(&submission[index]),
+            end_to_end_ms: end_to_end(timer, &subject, config, operation, data).await?,
+            sets: subject.sets.len(),
+            worst_tensor,
+            worst_error,
+            bound,
+        }));
+    }
+    Ok(figures)
+}
+
+/// Runs an operation on the first set and reads what it wrote.
+async fn run_once(
+    timer: &Timer,
+    subject: &Subject,
+    shape: &Shape,
+    config: &Config,
+    operation: Operation,
+) -> Result<Written, Failure> {
+    let (gpu, set) = (timer.gpu(), &subject.sets[0]);
+    // What is not written must not look right because an operation before it wrote the same.
+    let poison = vec![0xFFu8; set.out.size() as usize];
+    gpu.queue().write_buffer(&set.out, 0, &poison);
+    gpu.submit(|pass| subject.bound(operation)[0].record(pass));
+    let bytes = gpu.read(&set.out, subject.tensor_bytes).await?;
+    let mut written =
+        Written { out: wgpu_batchnorm::host::decode(&bytes, config.dtype), gradients: Default::default() };
+    written.out.truncate(shape.elements() as usize);
+    if operation == Operation::Backward {
+        for (values, buffer) in written.gradients.iter_mut().zip(&set.gradients) {
+            *values = gpu.read_f32(buffer, shape.channels() as usize).await?;
+        }
+    }
+    Ok(written)
+}
+
+/// Times operations beside the copy, each over its sets.
+async fn beside(
+    timer: &Timer,
+    copies: &[Copy],
+    operations: &[&[Bound]],
+    rounds: usize,
+) -> Result<Vec<Measured>, Failure> {
+    let yardstick = Work::new(|pass, set| copies[set % copies.len()].record(pass));
+    let works: Vec<Work> = operations
+        .iter()
+        .map(|bound| {
+            Work::new(move |pass: &mut wgpu_batchnorm::wgpu::ComputePass<'_>, set| {
+                bound[set % bound.len()].record(pass)
+            })
+        })
+        .collect();
+    let works: Vec<&Work> = works.iter().collect();
+    Ok(timer.rounds(&yardstick, &works, rounds).await?)
+}
+
+/// Times single submissions, in turn with those of the copy.
+fn submissions(
+    timer: &Timer,
+    copies: &[Copy],
+    operations: &[&[Bound]],
+    rounds: usize,
+) -> Result<Vec<Measured>, Failure> {
+    let yardstick = Work::new(|pass, set| copies[set % copies.len()].record(pass));
+    let mut measured = vec![Measured::default(); operations.len()];
+    for _ in 0..2 * rounds {
+        for (bound, measured) in operations.iter().zip(&mut measured) {
+            let work = Work::new(|pass, set| bound[set % bound.len()].record(pass));
+            measured.yardstick_ms.push(timer.submission(&yardstick)?);
+            measured.work_ms.push(timer.submission(&work)?);
+        }
+    }
+    Ok(measured)
+}
+
+/// Times an operation from arrays to array: upload, kernels, download.
+async fn end_to_end(
+    timer: &Timer,
+    subject: &Subject,
+    config: &Config,
+    operation: Operation,
+    data: &Data,
+) -> Result<Spread, Failure> {
+    let (gpu, set) = (timer.gpu(), &subject.sets[0]);
+    let [x, dy] = [&data.x, &data.dy].map(|values| encode(values.iter().copied(), config.dtype));
+    // A write is whole words; an odd number of halves ends in the middle of one.
+    let whole = |bytes: &[u8]| bytes.len() / 4 * 4;
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while times.is_empty() || (times.len() < 5 && milliseconds(begin) < 1000.0) {
+        let start = Instant::now();
+        gpu.queue().write_buffer(&set.x, 0, &x[..whole(&x)]);
+        if operation == Operation::Backward {
+            gpu.queue().write_buffer(&set.dy, 0, &dy[..whole(&dy)]);
+        }
+        gpu.submit(|pass| subject.bound(operation)[0].record(pass));
+        gpu.read(&set.out, subject.tensor_bytes).await?;
+        times.push(milliseconds(start));
+    }
+    Ok(Spread::of(&times))
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Verdict { tensor, worst } = self.verdict;
+        write!(
+            f,
+            "{} is wrong: {tensor}[{}] is {:e}, expected {:e} ± {:e}",
+            self.operation.name(),
+            worst.index,
+            worst.got,
+            worst.expected,
+            worst.bound
+        )
+    }
+}

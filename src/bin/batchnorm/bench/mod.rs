@@ -1,0 +1,202 @@
+//! `batchnorm bench`: GPU against CPU, each beside a plain copy.
+
+mod cpu;
+mod data;
+mod measure;
+mod report;
+mod shapes;
+mod subject;
+mod table;
+mod verify;
+
+use std::path::PathBuf;
+
+use wgpu_batchnorm::host::timing::Timer;
+use wgpu_batchnorm::{Config, DType, Shape};
+
+use crate::failure::Failure;
+use crate::{device, json, output};
+use data::Data;
+use measure::{PHASES, Settings};
+use report::{Device, Figures, Report, SCHEMA};
+use verify::Verdict;
+
+/// Measures inference, training and backward: the result is checked against the reference first, then timed in turn
+/// with the best plain copy of the same bytes on the same device, and on the CPU.
+#[derive(clap::Args)]
+#[command(after_help = "\
+What the table says:
+  ms         median of the kernels alone, on buffers that no cache holds (`hot`: again and again on the same ones)
+  × copy     the same in units of the best plain copy of x; `limit` is what the bytes alone cost. A `?` stands where the
+             rounds disagree by more than a quarter: the machine is too busy to conclude
+  + submit   one at a time with its submission, in units of a copy with its own
+  transfers  upload, kernels and download, in ms
+  CPU        the same operation on the CPU, in ms, and in units of a copy of x by all its threads
+  error      the element nearest to its bound: error / bound
+
+Examples:
+  batchnorm bench                                            the layers of ResNet-50, a dense one, channels last
+  batchnorm bench --quick --json figures.json                three shapes, in seconds
+  batchnorm bench --shapes \"32,64,56,56; 8,224,224,3@3\"      these, the second with its channels on axis 3
+  batchnorm bench --full --operations training --adapter gl  every shape, one operation, on OpenGL")]
+pub struct Arguments {
+    /// A few small shapes, in seconds
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// Every shape that the project keeps figures of, channels first and last
+    #[arg(long)]
+    full: bool,
+    /// Shapes with `;` between them, each with its axis behind an `@` (1 without one)
+    #[arg(long, value_name = "SHAPES", conflicts_with_all = ["quick", "full"])]
+    shapes: Option<String>,
+    /// Operations with commas between them
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Operation::Inference, Operation::Training, Operation::Backward])]
+    operations: Vec<Operation>,
+    /// Rounds of copy, kernel, copy, kernel
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+    /// Leave the CPU's time out
+    #[arg(long, conflicts_with = "device")]
+    no_cpu: bool,
+    /// Seed of the random inputs
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    device: device::Arguments,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print neither table nor progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Operation {
+    /// Normalisation with given statistics.
+    Inference,
+    /// Statistics of the batch, and normalisation with them.
+    Training,
+    /// The gradients of training.
+    Backward,
+}
+
+impl Operation {
+    /// The name that tables and files use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Inference => "inference",
+            Operation::Training => "training",
+            Operation::Backward => "backward",
+        }
+    }
+}
+
+/// An operation whose result is out of its bound: it is not timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wrong {
+    operation: Operation,
+    verdict: Verdict,
+}
+
+/// Measures.
+pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    let shapes = shapes::chosen(arguments)?;
+    let config = Config::pytorch();
+    let largest = shapes.iter().map(|shape| config.dtype.tensor_bytes(shape.elements().into())).max().unwrap_or(0);
+    let gpu = arguments.device.open(largest.next_multiple_of(16)).await?;
+    let timer = gpu.as_ref().map(Timer::new);
+    if !arguments.quiet {
+        output::line(title(timer.as_ref()))?;
+    }
+    // Small shapes take their time too: for the rounds, not for the bytes.
+    let weight = |shape: &Shape| u64::from(shape.elements()) + 1_000_000;
+    let bar = output::progress(shapes.iter().map(|shape| weight(shape) * (PHASES + 1)).sum(), arguments.quiet);
+    let (mut results, mut table, mut wrong) = (Vec::new(), table::new(), Vec::new());
+    for shape in &shapes {
+        let phase = |what: &str| {
+            bar.set_message(format!("{shape}: {what}"));
+            bar.inc(weight(shape));
+        };
+        let data = Data::new(shape, config.dtype, arguments.seed);
+        let rounds = arguments.rounds as usize;
+        let settings = Settings { operations: &arguments.operations, rounds, phase: &phase };
+        let measured = match &timer {
+            Some(timer) => measure::measure(timer, shape, &config, &data, &settings).await?,
+            None => Vec::new(),
+        };
+        phase("timing the CPU");
+        let (cpu, cpu_copy) = match arguments.no_cpu {
+            true => (Vec::new(), None),
+            false => (
+                cpu::time(&arguments.operations, shape, &config, &data),
+                Some(cpu::copy(config.dtype.tensor_bytes(shape.elements().into()))),
+            ),
+        };
+        let mut measured = measured.into_iter();
+        let first = results.len();
+        for (index, operation) in arguments.operations.iter().enumerate() {
+            let gpu = match measured.next() {
+                Some(Err(error)) => {
+                    wrong.push(format!("{shape}: {error}"));
+                    continue;
+                }
+                Some(Ok(figures)) => Some(figures),
+                None => None,
+            };
+            results.push(Figures {
+                shape: shape.dimensions().to_vec(),
+                axis: shape.axis(),
+                operation: operation.name(),
+                dtype: DType::F32.name(),
+                gpu,
+                cpu_ms: cpu.get(index).copied(),
+                cpu_implementation: cpu::IMPLEMENTATION,
+                cpu_copy_ms: cpu_copy,
+            });
+        }
+        table::add(&mut table, shape, &results[first..]);
+    }
+    bar.finish_and_clear();
+    let report = Report {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        device: Device::new(gpu.as_ref()),
+        timing: timer.as_ref().map_or("wall", |timer| timer.clock().name()),
+        threads: rayon::current_num_threads(),
+        results,
+    };
+    if let Some(path) = &arguments.json {
+        json::write(path, &report)?;
+    }
+    if !arguments.quiet {
+        output::line(&table)?;
+        for sentence in table::summary(&report.results) {
+            output::line(sentence)?;
+        }
+    }
+    for sentence in &wrong {
+        eprintln!("error: {sentence}");
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::Wrong) }
+}
+
+fn title(timer: Option<&Timer>) -> String {
+    let threads = rayon::current_num_threads();
+    match timer {
+        Some(timer) => {
+            let kind = crate::adapters::kind(timer.gpu().device().adapter_info().device_type);
+            let clock = match timer.clock() {
+                wgpu_batchnorm::host::timing::Clock::Timestamps => "the device's timestamps",
+                wgpu_batchnorm::host::timing::Clock::Wall => "the host's clock over repeated dispatches",
+            };
+            format!(
+                "{} ({kind}), f32, timed by {clock}; CPU: {}, {threads} threads",
+                timer.gpu().title(),
+                cpu::IMPLEMENTATION
+            )
+        }
+        None => format!("CPU alone, f32: {}, {threads} threads", cpu::IMPLEMENTATION),
+    }
+}

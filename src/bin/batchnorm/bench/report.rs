@@ -1,0 +1,150 @@
+//! The figures as a file has them.
+
+use serde::Serialize;
+use wgpu_batchnorm::host::Gpu;
+use wgpu_batchnorm::host::timing::{Measured, Spread};
+
+use super::verify::Verdict;
+use crate::adapters::kind;
+
+/// The version of this format: fields are added under the same number and never change their meaning.
+pub const SCHEMA: u32 = 1;
+/// A ratio whose quartiles lie further apart than this share of it concludes nothing.
+const CONCLUSIVE_WIDTH: f64 = 0.25;
+
+/// All figures of one run. Times are in ms; `low` and `high` are the quartiles around the median.
+#[derive(Serialize)]
+pub struct Report {
+    /// See [`SCHEMA`].
+    pub schema: u32,
+    /// Version of the crate.
+    pub version: &'static str,
+    /// What computed.
+    pub device: Device,
+    /// `timestamps` or `wall`: how `gpu_ms` and `copy_ms` were read.
+    pub timing: &'static str,
+    /// Threads of this machine.
+    pub threads: usize,
+    /// One per shape and operation.
+    pub results: Vec<Figures>,
+}
+
+/// An adapter, or the CPU.
+#[derive(Serialize)]
+pub struct Device {
+    name: String,
+    backend: String,
+    r#type: &'static str,
+    driver: String,
+}
+
+impl Device {
+    /// An adapter, or the CPU where there is none.
+    pub fn new(gpu: Option<&Gpu>) -> Self {
+        match gpu.map(|gpu| gpu.device().adapter_info()) {
+            Some(info) => Self {
+                name: info.name.clone(),
+                backend: info.backend.to_string(),
+                r#type: kind(info.device_type),
+                driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            },
+            None => {
+                Self { name: "CPU".to_owned(), backend: "none".to_owned(), r#type: "software", driver: String::new() }
+            }
+        }
+    }
+}
+
+/// The figures of one operation on one shape.
+#[derive(Serialize)]
+pub struct Figures {
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Channel axis.
+    pub axis: usize,
+    /// `inference`, `training` or `backward`.
+    pub operation: &'static str,
+    /// Storage type.
+    pub dtype: &'static str,
+    /// Everything that a GPU has figures of.
+    #[serde(flatten)]
+    pub gpu: Option<GpuFigures>,
+    /// The same operation on the CPU.
+    pub cpu_ms: Option<Spread>,
+    /// What computed it there.
+    pub cpu_implementation: &'static str,
+    /// A copy of x by all threads of the CPU.
+    pub cpu_copy_ms: Option<Spread>,
+}
+
+/// What a GPU has figures of.
+#[derive(Serialize)]
+pub struct GpuFigures {
+    /// How the tensor is walked.
+    pub strategy: &'static str,
+    /// Bytes that the plan must move.
+    pub bytes_moved: u64,
+    /// The kernels, on buffers that no cache holds.
+    pub gpu_ms: Spread,
+    /// The best plain copy of x beside it.
+    pub copy_ms: Spread,
+    /// The medians of the two, divided.
+    pub ratio_to_copy: f64,
+    /// Median and quartiles of the ratio round by round.
+    pub ratio_by_round: Spread,
+    /// What the ratio is where nothing but the traffic counts: bytes moved, in copies of x.
+    pub ratio_limit: f64,
+    /// Whether the rounds agree well enough to conclude from the ratio.
+    pub conclusive: bool,
+    /// Bytes moved in a second.
+    pub bytes_per_second: f64,
+    /// The form of the best copy: invocations × 16-byte words of each.
+    pub copy_form: String,
+    /// The driver's own copy of x, by the host's clock.
+    pub driver_copy_ms: Spread,
+    /// The same on one set of buffers, again and again.
+    pub hot: Beside,
+    /// The same one at a time by the host's clock, submission included.
+    pub submission: Beside,
+    /// Upload, kernels and download, by the host's clock.
+    pub end_to_end_ms: Spread,
+    /// Sets of buffers that the kernels rotated over.
+    pub sets: usize,
+    /// The tensor whose element comes nearest to its bound.
+    pub worst_tensor: &'static str,
+    /// That element's error.
+    pub worst_error: f64,
+    /// How large it may be.
+    pub bound: f64,
+}
+
+/// An operation beside the copy.
+#[derive(Clone, Copy, Serialize)]
+pub struct Beside {
+    /// The operation.
+    pub ms: Spread,
+    /// The copy.
+    pub copy_ms: Spread,
+    /// The medians of the two, divided.
+    pub ratio_to_copy: f64,
+}
+
+impl From<&Measured> for Beside {
+    fn from(measured: &Measured) -> Self {
+        let (ms, copy_ms) = (measured.work(), measured.yardstick());
+        Self { ms, copy_ms, ratio_to_copy: ms.median / copy_ms.median }
+    }
+}
+
+impl GpuFigures {
+    /// Whether the rounds agree well enough to conclude from their ratio.
+    pub fn is_conclusive(by_round: &Spread) -> bool {
+        by_round.width() <= CONCLUSIVE_WIDTH
+    }
+
+    /// Enters what verification found.
+    pub fn verdict(verdict: &Verdict) -> (&'static str, f64, f64) {
+        let worst = verdict.worst;
+        (verdict.tensor, (worst.got - worst.expected).abs(), worst.bound)
+    }
+}

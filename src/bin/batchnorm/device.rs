@@ -1,0 +1,47 @@
+//! Where to compute.
+
+use wgpu_batchnorm::host::{Gpu, NO_ADAPTER};
+use wgpu_batchnorm::{Error, Options, wgpu};
+
+use crate::failure::Failure;
+
+/// Where to compute, as the command line says it.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Adapter by index, part of its name, or backend (vulkan, gl, metal, dx12); the best one by default
+    #[arg(long, value_name = "WORD")]
+    pub adapter: Option<String>,
+    /// What computes: the GPU, or the reference on the CPU, which needs no adapter
+    #[arg(long, value_enum, default_value_t = Kind::Gpu, conflicts_with = "adapter")]
+    pub device: Kind,
+}
+
+/// What kind of processor computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// An adapter that wgpu finds.
+    Gpu,
+    /// The reference.
+    Cpu,
+}
+
+impl Arguments {
+    /// The adapter asked for, with limits that hold a tensor of so many bytes; none where the CPU computes.
+    ///
+    /// Where there is no adapter at all and none was named, the CPU computes and stderr says so.
+    pub async fn open(&self, tensor_bytes: u64) -> Result<Option<Gpu>, Failure> {
+        if self.device == Kind::Cpu {
+            return Ok(None);
+        }
+        let default = wgpu::Limits::default();
+        let limits = wgpu::Limits { max_buffer_size: default.max_buffer_size.max(tensor_bytes), ..default };
+        match Gpu::select_with(self.adapter.as_deref(), limits, Options::default()).await {
+            Ok(gpu) => Ok(Some(gpu)),
+            Err(Error::NoAdapter(_)) if self.adapter.is_none() => {
+                eprintln!("note: working on the CPU: {NO_ADAPTER}");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What goes to stdout, and the progress bar on stderr.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::failure::Failure;
+
+/// Writes a line to stdout.
+pub fn line(text: impl Display) -> Result<(), Failure> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::Closed),
+        Err(error) => Err(Failure::Failed(format!("stdout cannot be written: {error}"))),
+    }
+}
+
+const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
+const STYLE: TableStyle = TableStyle::new().header_separator(LINE);
+
+/// An empty table with these headings, its columns right-aligned but for the first `left`.
+pub fn table(headings: &[&str], left: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(STYLE).set_header(headings.iter().copied());
+    // A table that is piped keeps its width, so that columns can be cut.
+    let arrangement =
+        if std::io::stdout().is_terminal() { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
+    table.set_content_arrangement(arrangement);
+    for column in table.column_iter_mut().skip(left) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A progress bar with an estimate, on a terminal; hidden where stderr is piped or quiet is asked for.
+pub fn progress(length: u64, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  about {eta} left  {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}

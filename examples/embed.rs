@@ -63,28 +63,25 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
 
     // README: begin
-    // Once per device; once per shape and configuration.
-    let norms = BatchNorm::new(&device)?;
-    let training = norms.training(&shape, &Config::pytorch())?;
-
-    // Once per set of buffers: here each tensor is a range of one pool.
+    let norms = BatchNorm::new(&device)?; // once per device
+    let training = norms.training(&shape, &Config::pytorch())?; // once per shape and configuration
     let buffers = TrainingBuffers {
-        x: pool.slice(x.clone()),
+        x: pool.slice(x.clone()), // once per set of buffers: here each is a range of one pool
         y: pool.slice(y.clone()),
-        saved: pool.slice(saved),
+        saved: pool.slice(saved), // for backward
         gamma: Some(pool.slice(gamma)),
         beta: Some(pool.slice(beta)),
         running: None,
         residual: None,
-        scratch: None,
+        mask: None,
+        scratch: None, // made by the operation
     };
     let norm = training.bind(&device, &buffers)?;
 
-    // Once per step: into the host's own pass, between two of its own kernels.
     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-    make.record(&mut pass);
-    norm.record(&mut pass);
-    clamp.record(&mut pass);
+    make.record(&mut pass); // a kernel of the host writes x
+    norm.record(&mut pass); // once per step: cannot fail, submits nothing
+    clamp.record(&mut pass); // a kernel of the host goes on with y
     drop(pass);
     // README: end
 

@@ -23,7 +23,7 @@ fn anchor(state: ptr<function, Accumulator>, quads: vec4<u32>, mask: vec4<bool>,
     let b = select(vec4<f32>(stand_in), load_x(quads.y), mask);
     let c = select(vec4<f32>(stand_in), load_x(quads.z), mask);
     let d = select(vec4<f32>(stand_in), load_x(quads.w), mask);
-    (*state).anchor = a + (rounded(b - a) + rounded(c - a) + rounded(d - a)) * 0.25;
+    (*state).anchor = opaque(a + (rounded(b - a) + rounded(c - a) + rounded(d - a)) * 0.25);
 }
 
 fn gather4(state: ptr<function, Accumulator>, i: u32, j: u32, k: u32, l: u32) {
@@ -55,9 +55,12 @@ fn gather_masked(state: ptr<function, Accumulator>, quad: u32, mask: vec4<bool>)
 fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     let count = select(vec4<u32>(0u), (*state).count, mask);
     let offset = (*state).sum / vec4<f32>(max(count, vec4<u32>(1u)));
-    let m2 = max((*state).square - (*state).sum * offset, vec4<f32>(0.0));
+    // Rounding can take it below zero; NaN is not below zero and so stays.
+    let difference = (*state).square - (*state).sum * offset;
+    let m2 = select(difference, vec4<f32>(0.0), difference < vec4<f32>(0.0));
     (*state).total = combine((*state).total, Moments4(count, (*state).anchor, offset, m2));
-    (*state).anchor = select((*state).anchor, (*state).total.anchor, (*state).total.count > vec4<u32>(0u));
+    let mean = opaque((*state).total.anchor + (*state).total.offset);
+    (*state).anchor = select((*state).anchor, mean, (*state).total.count > vec4<u32>(0u));
     (*state).sum = vec4<f32>(0.0);
     (*state).square = vec4<f32>(0.0);
     (*state).count = vec4<u32>(0u);

@@ -5,6 +5,8 @@ mod binding;
 #[cfg(feature = "check")]
 pub mod check;
 pub mod config;
+#[cfg(feature = "cpu")]
+pub mod cpu;
 pub mod dtype;
 pub mod error;
 #[cfg(feature = "host")]

@@ -22,7 +22,6 @@ pub fn text(program: &Program) -> String {
         text.push('\n');
     };
     add(part!("parameters"));
-    add(part!("kept"));
     add(if program.guarded { part!("difference_guarded") } else { part!("difference_plain") });
     match program.kernel {
         Kernel::MomentsPartial | Kernel::MomentsMerge => {

@@ -21,17 +21,19 @@ fn neutral() -> Total {
     return Moments4(vec4<u32>(0u), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0));
 }
 
-// Chan, Golub & LeVeque 1979; an empty side is neutral.
+// Chan, Golub & LeVeque 1979; an empty side is neutral. Of the two anchors the one nearer to the common mean stays, so
+// that one far from the data is left behind. (A pair made from the sum by Knuth's two-sum would not survive drivers that
+// simplify (a + b) − a, as Mesa's do.)
 fn combine(a: Moments4, b: Moments4) -> Moments4 {
     let count = a.count + b.count;
-    let share = vec4<f32>(b.count) / vec4<f32>(max(count, vec4<u32>(1u)));
+    let whole = vec4<f32>(max(count, vec4<u32>(1u)));
+    let share = vec4<f32>(b.count) / whole;
     let delta = rounded(b.anchor - a.anchor) + rounded(b.offset - a.offset);
-    // The pair is brought back to (nearest f32, rest), so that an anchor far from the data is left behind. Knuth's sum
-    // of two; Mesa's compiler folds (a + b) − a into b, which would lose the rest, so the two are kept from it always.
-    let moved = a.offset + delta * share;
-    let anchor = kept(a.anchor + moved);
-    let carried = kept(anchor - a.anchor);
-    let offset = rounded(a.anchor - rounded(anchor - carried)) + rounded(moved - carried);
+    let from_a = a.offset + delta * share;
+    let from_b = b.offset - delta * (vec4<f32>(a.count) / whole);
+    let a_nearer = abs(from_a) <= abs(from_b);
+    let anchor = select(b.anchor, a.anchor, a_nearer);
+    let offset = select(from_b, from_a, a_nearer);
     let m2 = a.m2 + b.m2 + delta * delta * (vec4<f32>(a.count) * share);
     let a_empty = a.count == vec4<u32>(0u);
     let b_empty = b.count == vec4<u32>(0u);

@@ -39,3 +39,9 @@ fn within(quad: u32, first: u32, end: u32) -> vec4<bool> {
 }
 
 const EVERY = vec4<bool>(true, true, true, true);
+
+// The same value, by a way that the compiler cannot see through: a ^ 0 with a zero known only at run time. Without it
+// Mesa turns x − (x + t) into −t, although x + t was rounded.
+fn opaque(value: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(value) ^ vec4<u32>(parameters.zero));
+}

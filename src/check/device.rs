@@ -36,11 +36,7 @@ pub async fn run_on_gpu_placed(gpu: &Gpu, case: &Case, placement: Placement) -> 
         Operation::Training => run(plan::Operation::Training).await?,
         Operation::Inference => run(plan::Operation::Inference).await?,
         Operation::Backward => run(plan::Operation::Backward(Gradients::ALL)).await?,
-        Operation::FrozenBackward => {
-            let forward = run(plan::Operation::Inference).await?;
-            let backward = run(plan::Operation::FrozenBackward(Gradients::ALL)).await?;
-            crate::host::Outputs { y: forward.y, ..backward }
-        }
+        Operation::FrozenBackward => run(plan::Operation::FrozenBackward(Gradients::ALL)).await?,
     };
     let mean = computed.saved.as_ref().map(|s| s.mean().into_iter().map(|m| m as f32).collect());
     Ok(Outputs {

@@ -4,7 +4,8 @@ use wgpu::BufferSlice;
 
 use super::Gpu;
 use super::tensor::{decode, encode};
-use crate::config::{Config, Momentum};
+use crate::binding::mask_bytes;
+use crate::config::{Activation, Config, Momentum};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::operation::{
@@ -98,8 +99,8 @@ pub enum Placement {
 
 /// Uploads, runs an operation once and downloads what it wrote.
 ///
-/// [`Operation::Backward`] first runs training on the device, for the statistics that backward reads; its y and
-/// statistics are among the outputs.
+/// [`Operation::Backward`] first runs training on the device, for the statistics and the mask that backward reads, and
+/// [`Operation::FrozenBackward`] its forward; what they write is among the outputs.
 ///
 /// Outputs and scratch hold NaN before, and what lies around them must not change: a kernel that leaves an element out
 /// or writes outside its tensor does not go unseen.
@@ -133,7 +134,7 @@ pub async fn execute_placed(
     let norms = gpu.norms();
     let mut memory = Memory::new(gpu, shape, config.dtype, placement);
     memory.tensor("x", inputs.x, true)?;
-    memory.tensor("residual", inputs.residual, config.residual && reads_residual(operation))?;
+    memory.tensor("residual", inputs.residual, config.residual)?;
     memory.per_channel("gamma", inputs.gamma, config.gamma)?;
     memory.per_channel("beta", inputs.beta, config.beta)?;
     match operation {
@@ -145,6 +146,7 @@ pub async fn execute_placed(
             memory.word("batches", inputs.batches, counts);
             memory.output("saved", 16 * u64::from(shape.channels()));
             memory.output_tensor("y", Some("x"));
+            memory.mask(config);
             memory.output("scratch", prepared.scratch_bytes());
             let buffers = memory.upload()?;
             let (running_mean, running_variance) =
@@ -164,13 +166,20 @@ pub async fn execute_placed(
                     running,
                     saved: buffers.slice("saved")?,
                     y: buffers.slice("y")?,
+                    mask: buffers.slice_if_any("mask"),
                     scratch: buffers.slice_if_any("scratch"),
                 },
             )?;
             buffers.run(&[&bound]).await
         }
-        Operation::Inference => {
-            let prepared = norms.inference(shape, config)?;
+        Operation::Inference | Operation::FrozenForward => {
+            let prepared = match operation {
+                Operation::Inference => norms.inference(shape, config)?,
+                _ => {
+                    memory.mask(config);
+                    norms.frozen_forward(shape, config)?
+                }
+            };
             memory.per_channel("running_mean", inputs.running_mean, true)?;
             memory.per_channel("running_variance", inputs.running_variance, true)?;
             memory.output_tensor("y", Some("x"));
@@ -185,6 +194,7 @@ pub async fn execute_placed(
                     mean: buffers.slice("running_mean")?,
                     variance: buffers.slice("running_variance")?,
                     y: buffers.slice("y")?,
+                    mask: buffers.slice_if_any("mask"),
                 },
             )?;
             buffers.run(&[&bound]).await
@@ -196,6 +206,7 @@ pub async fn execute_placed(
             memory.gradients(config, gradients, inputs)?;
             memory.output("saved", 16 * u64::from(shape.channels()));
             memory.output_tensor("y", None);
+            memory.mask(config);
             memory.output("forward scratch", forward.scratch_bytes());
             memory.output("scratch", prepared.scratch_bytes());
             let buffers = memory.upload()?;
@@ -209,6 +220,7 @@ pub async fn execute_placed(
                     running: None,
                     saved: buffers.slice("saved")?,
                     y: buffers.slice("y")?,
+                    mask: buffers.slice_if_any("mask"),
                     scratch: buffers.slice_if_any("forward scratch"),
                 },
             )?;
@@ -220,6 +232,7 @@ pub async fn execute_placed(
                     saved: buffers.slice("saved")?,
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
+                    mask: buffers.slice_if_any("mask"),
                     dx: buffers.slice_if_any("dx"),
                     dgamma: buffers.slice_if_any("dgamma"),
                     dbeta: buffers.slice_if_any("dbeta"),
@@ -230,12 +243,28 @@ pub async fn execute_placed(
             buffers.run(&[&forward, &bound]).await
         }
         Operation::FrozenBackward(gradients) => {
+            let forward = norms.frozen_forward(shape, config)?;
             let prepared = norms.frozen_backward(shape, config, gradients)?;
             memory.per_channel("running_mean", inputs.running_mean, true)?;
             memory.per_channel("running_variance", inputs.running_variance, true)?;
             memory.gradients(config, gradients, inputs)?;
+            memory.output_tensor("y", None);
+            memory.mask(config);
             memory.output("scratch", prepared.scratch_bytes());
             let buffers = memory.upload()?;
+            let forward = forward.bind(
+                gpu.device(),
+                &InferenceBuffers {
+                    x: buffers.slice("x")?,
+                    residual: buffers.slice_if_any("residual"),
+                    gamma: buffers.slice_if_any("gamma"),
+                    beta: buffers.slice_if_any("beta"),
+                    mean: buffers.slice("running_mean")?,
+                    variance: buffers.slice("running_variance")?,
+                    y: buffers.slice("y")?,
+                    mask: buffers.slice_if_any("mask"),
+                },
+            )?;
             let bound = prepared.bind(
                 gpu.device(),
                 &FrozenBackwardBuffers {
@@ -245,6 +274,7 @@ pub async fn execute_placed(
                     variance: buffers.slice("running_variance")?,
                     gamma: buffers.slice_if_any("gamma"),
                     beta: buffers.slice_if_any("beta"),
+                    mask: buffers.slice_if_any("mask"),
                     dx: buffers.slice_if_any("dx"),
                     dgamma: buffers.slice_if_any("dgamma"),
                     dbeta: buffers.slice_if_any("dbeta"),
@@ -252,13 +282,9 @@ pub async fn execute_placed(
                     scratch: buffers.slice_if_any("scratch"),
                 },
             )?;
-            buffers.run(&[&bound]).await
+            buffers.run(&[&forward, &bound]).await
         }
     }
-}
-
-fn reads_residual(operation: Operation) -> bool {
-    !matches!(operation, Operation::FrozenBackward(_))
 }
 
 /// A NaN in every storage type: what outputs hold before a run.
@@ -352,6 +378,13 @@ impl<'a> Memory<'a> {
 
     fn output(&mut self, name: &'static str, bytes: u64) {
         self.place(name, POISON.iter().copied().cycle().take(bytes as usize).collect(), true);
+    }
+
+    /// The mask that forward leaves for backward, where there is one.
+    fn mask(&mut self, config: &Config) {
+        if config.residual && config.activation == Activation::Relu {
+            self.output("mask", mask_bytes(&self.shape));
+        }
     }
 
     fn output_tensor(&mut self, name: &'static str, over: Option<&'static str>) {

@@ -1,1 +1,51 @@
-fn main() {}
+//! The tasks of this repository. `cargo xtask` prints the help.
+
+mod adapters;
+mod bench;
+mod command;
+mod failure;
+mod ledger;
+mod output;
+mod packages;
+mod test;
+
+use std::process::ExitCode;
+
+use failure::Failure;
+
+const HELP: &str = "\
+Tasks of this repository. Each does its own set-up: where Linux has no graphics adapter it installs the software Vulkan
+driver through apt-get, dnf or pacman, with sudo where needed, and says so. macOS and Windows need nothing.
+
+cargo xtask bench [ARGUMENTS]   builds, checks briefly, and measures GPU against CPU on the best adapter;
+                                the figures go to out/bench.json, ARGUMENTS to `batchnorm bench`
+cargo xtask test [OPTIONS]      builds and runs all tests: on the host, on every adapter, documentation, benches (one
+                                iteration), examples, and the conformance cases
+    --all-adapters              installs SwiftShader too (inside chromium's package) and includes it
+    --full                      adds a sweep of 2000 random shapes on the best adapter and 300 on each other
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.split_first() {
+        None => help(),
+        Some((first, _)) if ["help", "-h", "--help"].contains(&first.as_str()) => help(),
+        Some((first, rest)) => match first.as_str() {
+            "bench" => bench::bench(rest),
+            "test" => test::test(rest),
+            other => Err(Failure::new(format!("there is no task `{other}`; `cargo xtask` lists them"))),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> Result<(), Failure> {
+    print!("{HELP}");
+    Ok(())
+}

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Times PyTorch's batch normalisation on the CPU and ours, in turns, on the same arrays, and compares the results.
+
+Set-up, by hand:
+    python3 -m venv /tmp/peers && /tmp/peers/bin/pip install torch numpy
+    cargo build --release --features cpu --example cpu_timing
+    /tmp/peers/bin/python benches/peers/torch.py [--threads 1 2] [--rounds 9] [--only 64,56,56] [--json FILE]
+
+Each round times PyTorch, then ours, then a plain copy of the tensor; a time is the best of a few repeats within a
+round, a ratio the median over the rounds. Below 1 in `ours/torch` we are ahead. `ours/copy` divides by the traffic too:
+inference and training must read x and write y, as the copy does; backward reads x and dy and writes dx, which is one
+and a half copies. PyTorch is called through its own kernels, without autograd, writes into arrays that exist already
+where it can; both allocators keep their pages and ask for large ones (below), so that page faults count against
+neither.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28),
+              "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+if os.environ.get("MALLOC_TRIM_THRESHOLD_") is None:
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_PAGES})
+
+# This file bears the name of what it imports.
+sys.path.pop(0)
+import numpy as np
+import torch
+
+IMAGES = [(32, 64, 56, 56), (32, 256, 14, 14), (32, 512, 7, 7), (8, 3, 224, 224), (16, 32, 112, 112), (64, 256, 28, 28),
+          (2, 64, 32, 32), (1, 1, 1024, 1024), (4, 27, 33, 31)]
+DENSE = [(256, 1024), (8192, 64), (3, 70000)]
+TRAFFIC = {"inference": 1.0, "training": 1.0, "both": 2.5}
+aten = torch.ops.aten
+
+
+def torch_operations(x, dy):
+    """PyTorch's kernels on `x`, as functions without arguments, in every form it offers."""
+    c = x.shape[1]
+    gamma, beta = torch.full((c,), 1.5), torch.full((c,), 0.5)
+    mean, variance = torch.full((c,), 0.25), torch.full((c,), 2.0)
+    y, saved_mean, saved_std = torch.empty_like(x), torch.empty(c), torch.empty(c)
+    nothing = torch.empty(0), torch.empty(0)
+    out = lambda training, statistics, saved: aten.native_batch_norm.out(
+        x, gamma, beta, *statistics, training, 0.1, 1e-5, out=y, save_mean=saved[0], save_invstd=saved[1])
+    new = lambda training, statistics: aten.native_batch_norm(x, gamma, beta, *statistics, training, 0.1, 1e-5)
+
+    def both():
+        y, saved_mean, saved_std = new(True, (None, None))
+        dx, _, _ = aten.native_batch_norm_backward(
+            dy, x, gamma, None, None, saved_mean, saved_std, True, 1e-5, [True, True, True])
+        return y, dx
+
+    return {
+        "inference": [lambda: out(False, (mean, variance), nothing), lambda: new(False, (mean, variance))],
+        "training": [lambda: out(True, (None, None), (saved_mean, saved_std)), lambda: new(True, (None, None))],
+        "both": [both],
+    }
+
+
+class Ours:
+    def __init__(self, program, threads):
+        environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def ask(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            sys.exit("the program under test ended")
+        return answer
+
+    def best(self, operation, repeats):
+        return min(map(float, self.ask("time", operation, repeats).split()))
+
+
+def best(function, repeats):
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", default="", help="shapes that contain this text")
+    parser.add_argument("--json")
+    parser.add_argument("--program", default=str(Path(__file__).parents[2] / "target/release/examples/cpu_timing"))
+    options = parser.parse_args()
+    print(f"PyTorch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})")
+    rows = []
+    cases = [(s, last) for s in IMAGES for last in (False, True)] + [(s, False) for s in DENSE]
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder, torch.no_grad():
+        files = [f"{folder}/{name}" for name in ("x", "dy", "y", "dx")]
+        for threads in options.threads:
+            torch.set_num_threads(threads)
+            ours = Ours(options.program, threads)
+            for shape, last in cases:
+                dimensions = (shape[0], *shape[2:], shape[1]) if last else shape
+                name = ",".join(map(str, dimensions))
+                if options.only not in name:
+                    continue
+                generator = np.random.default_rng(1)
+                arrays = [generator.standard_normal(dimensions, dtype=np.float32) + 1 for _ in range(2)]
+                for array, file in zip(arrays, files):
+                    array.tofile(file)
+                ours.ask("load", name, -1 if last else 1, files[0], files[1])
+                # A view (N, C, H, W) of channels-last memory is what PyTorch calls torch.channels_last.
+                x, dy = (torch.from_numpy(a).permute(0, 3, 1, 2) if last else torch.from_numpy(a) for a in arrays)
+                operations = torch_operations(x, dy)
+
+                ours.ask("time", "both", 1)
+                ours.ask("save", files[2], files[3])
+                for expected, file, what in zip(operations["both"][0](), files[2:], ("y", "dx")):
+                    expected = expected.permute(0, 2, 3, 1) if last else expected
+                    found = np.fromfile(file, np.float32).reshape(dimensions)
+                    if not np.allclose(found, expected.numpy(), rtol=1e-3, atol=1e-3):
+                        sys.exit(f"{name}: {what} differs by {np.abs(found - expected.numpy()).max()}")
+
+                elements = int(np.prod(dimensions))
+                repeats = int(min(200, max(3, 2e7 / elements)))
+                for operation, forms in operations.items():
+                    times = []
+                    for _ in range(options.rounds):
+                        theirs = min(best(form, repeats) for form in forms)
+                        times.append((theirs, ours.best(operation, repeats), ours.best("copy", repeats)))
+                    median = lambda ratio: statistics.median(ratio(*t) for t in times)
+                    row = {
+                        "shape": name, "axis": "last" if last else "1", "threads": threads, "operation": operation,
+                        "torch_ms": median(lambda t, o, c: t * 1e3), "ours_ms": median(lambda t, o, c: o * 1e3),
+                        "copy_ms": median(lambda t, o, c: c * 1e3), "ours/torch": median(lambda t, o, c: o / t),
+                        "ours/copy": median(lambda t, o, c: o / c / TRAFFIC[operation]),
+                        "torch/copy": median(lambda t, o, c: t / c / TRAFFIC[operation]),
+                    }
+                    rows.append(row)
+                    print(f"{threads} thread{'s' if threads > 1 else ' '} {name:>15} {operation:<9}"
+                          f"  ours {row['ours_ms']:8.3f} ms  torch {row['torch_ms']:8.3f}  copy {row['copy_ms']:8.3f}"
+                          f"  ours/torch {row['ours/torch']:5.2f}  ours/copy {row['ours/copy']:5.2f}", flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+//! The elementwise pass: normalise, scale, shift, add the residual, activate.
+
+use pulp::Arch;
+
+use super::kernel::{Kernel, Variant};
+use super::partition::{Columns, Planes, View};
+
+/// How the values of one channel become its outputs: `z = ((x − anchor) − offset) · scale + shift`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Normalise {
+    pub(super) anchor: f32,
+    pub(super) offset: f32,
+    pub(super) scale: f32,
+    pub(super) shift: f32,
+}
+
+/// [`Normalise`] for each channel, or for each record of a view.
+pub(super) struct Normalises {
+    pub(super) anchor: Vec<f32>,
+    pub(super) offset: Vec<f32>,
+    pub(super) scale: Vec<f32>,
+    pub(super) shift: Vec<f32>,
+}
+
+impl Normalises {
+    /// From one per channel to one per record.
+    pub(super) fn spread(self, view: &View) -> Self {
+        Self {
+            anchor: spread(self.anchor, view),
+            offset: spread(self.offset, view),
+            scale: spread(self.scale, view),
+            shift: spread(self.shift, view),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn slice(&self, first: usize, width: usize) -> NormaliseSlices<'_> {
+        let Self { anchor, offset, scale, shift } = self;
+        NormaliseSlices { anchor, offset, scale, shift }.range(first, width)
+    }
+
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize) -> Normalise {
+        Normalise { anchor: self.anchor[i], offset: self.offset[i], scale: self.scale[i], shift: self.shift[i] }
+    }
+}
+
+/// From one value per channel to one per record.
+pub(super) fn spread(channels: Vec<f32>, view: &View) -> Vec<f32> {
+    let n = view.records_per_channel();
+    if view.width() == channels.len() {
+        return channels;
+    }
+    let mut spread = Vec::with_capacity(view.width());
+    channels.iter().for_each(|value| spread.extend(std::iter::repeat_n(*value, n)));
+    while spread.len() < view.width() {
+        spread.extend_from_within(..channels.len() * n);
+    }
+    spread
+}
+
+/// A part of [`Normalises`]: four slices of one length.
+#[derive(Clone, Copy)]
+pub(super) struct NormaliseSlices<'a> {
+    anchor: &'a [f32],
+    offset: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+}
+
+impl<'a> NormaliseSlices<'a> {
+    #[inline(always)]
+    fn range(self, first: usize, width: usize) -> Self {
+        Self {
+            anchor: &self.anchor[first..first + width],
+            offset: &self.offset[first..first + width],
+            scale: &self.scale[first..first + width],
+            shift: &self.shift[first..first + width],
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn first(self, width: usize) -> Self {
+        self.range(0, width)
+    }
+
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize) -> Normalise {
+        Normalise { anchor: self.anchor[i], offset: self.offset[i], scale: self.scale[i], shift: self.shift[i] }
+    }
+}
+
+/// `x − mean`.
+#[inline(always)]
+pub(super) fn centre(x: f32, anchor: f32, offset: f32) -> f32 {
+    (x - anchor) - offset
+}
+
+/// `centred · scale + shift (+ residual)`: forward and backward compute it alike, bit for bit.
+#[inline(always)]
+pub(super) fn pre_activation<const RESIDUAL: bool>(centred: f32, scale: f32, shift: f32, residual: f32) -> f32 {
+    let z = centred * scale + shift;
+    if RESIDUAL { z + residual } else { z }
+}
+
+/// What the elementwise pass reads.
+#[derive(Clone, Copy)]
+pub(super) struct Apply<'a> {
+    pub(super) simd: Arch,
+    pub(super) x: &'a [f32],
+    pub(super) residual: Option<&'a [f32]>,
+    pub(super) relu: bool,
+}
+
+impl Apply<'_> {
+    fn variant(&self) -> Variant {
+        Variant { simd: self.simd, relu: self.relu, residual: self.residual.is_some() }
+    }
+
+    /// Writes `y`, which starts at element `start` of the tensor.
+    pub(super) fn planes(&self, planes: &Planes, normalise: &Normalises, start: usize, y: &mut [f32]) {
+        let range = start..start + y.len();
+        let x = &self.x[range.clone()];
+        // Without a residual anything readable of the right length will do.
+        let residual = self.residual.map_or(x, |residual| &residual[range]);
+        self.variant().run(ApplyPlanes { planes, normalise, start, x, residual, y });
+    }
+
+    /// Writes `y`, which starts at row `row` of the matrix.
+    pub(super) fn columns(&self, columns: &Columns, normalise: &Normalises, row: usize, y: &mut [f32]) {
+        let start = row * columns.width;
+        let range = start..start + y.len();
+        let x = &self.x[range.clone()];
+        let residual = self.residual.map_or(x, |residual| &residual[range]);
+        self.variant().run(ApplyColumns { normalise, width: columns.width, x, residual, y });
+    }
+}
+
+struct ApplyPlanes<'a> {
+    planes: &'a Planes,
+    normalise: &'a Normalises,
+    start: usize,
+    x: &'a [f32],
+    residual: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for ApplyPlanes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        for (channel, run) in self.planes.runs(self.start, self.y.len()) {
+            let (x, residual, y) = (&self.x[run.clone()], &self.residual[run.clone()], &mut self.y[run]);
+            let n = self.normalise.at(channel);
+            for ((y, x), r) in y.iter_mut().zip(x).zip(residual) {
+                *y = one::<RELU, RESIDUAL>(&n, *x, *r);
+            }
+        }
+    }
+}
+
+struct ApplyColumns<'a> {
+    normalise: &'a Normalises,
+    width: usize,
+    x: &'a [f32],
+    residual: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for ApplyColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        let rows = self.x.chunks(self.width).zip(self.residual.chunks(self.width));
+        for (y, (x, residual)) in self.y.chunks_mut(self.width).zip(rows) {
+            let width = y.len();
+            let (x, residual) = (&x[..width], &residual[..width]);
+            let n = self.normalise.slice(0, width);
+            for i in 0..width {
+                y[i] = one::<RELU, RESIDUAL>(&n.at(i), x[i], residual[i]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn one<const RELU: bool, const RESIDUAL: bool>(n: &Normalise, x: f32, residual: f32) -> f32 {
+    let z = pre_activation::<RESIDUAL>(centre(x, n.anchor, n.offset), n.scale, n.shift, residual);
+    // Written so that a NaN stays one.
+    if RELU && z <= 0.0 { 0.0 } else { z }
+}

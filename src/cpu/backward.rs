@@ -1,0 +1,486 @@
+//! The backward pass: sums of the gradient per channel, then the gradient of the input.
+
+use pulp::Arch;
+
+use super::apply::{Normalise, NormaliseSlices, Normalises, centre, pre_activation, spread};
+use super::kernel::{Kernel, Variant};
+use super::moments::{LANES, PairSums};
+use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
+use super::reduce::Record;
+use super::{Check, Machine, Parameters, Saved};
+use crate::config::{Activation, Config};
+use crate::error::Error;
+use crate::shape::Shape;
+
+/// What [`backward`] reads and writes. Slices may be longer than their shape needs; the rest is left alone.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// `[outer, channels, inner]`, the input of the forward pass.
+    pub x: &'a [f32],
+    /// `[outer, channels, inner]`, the gradient of y.
+    pub dy: &'a [f32],
+    /// `[channels]`, as [`training`](super::training) left them, or [`Saved::from_running`] where frozen.
+    pub saved: &'a [Saved],
+    /// `[channels]`; present exactly if the configuration has a scale.
+    pub gamma: Option<&'a [f32]>,
+    /// `[channels]`; read only under ReLU, and then present exactly if the configuration has a shift.
+    pub beta: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`; read only under ReLU, and then present exactly if the configuration adds a residual.
+    pub residual: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`, the gradient of x, written.
+    pub dx: Option<&'a mut [f32]>,
+    /// `[outer, channels, inner]`, the gradient of the residual, written.
+    pub dresidual: Option<&'a mut [f32]>,
+    /// `[channels]`, the gradient of gamma, written.
+    pub dgamma: Option<&'a mut [f32]>,
+    /// `[channels]`, the gradient of beta, written.
+    pub dbeta: Option<&'a mut [f32]>,
+    /// Whether the statistics were constants: then no gradient flows through them.
+    pub frozen: bool,
+}
+
+/// The gradients of the input, of the residual and of the parameters, each where it is asked for.
+///
+/// With `x̂ = (x − mean) · inverse_std` and `g` the gradient before the activation (`dy`, and 0 where ReLU cut; its sign
+/// is recomputed from x, so no mask is stored):
+///
+/// `dbeta = Σ g`, `dgamma = Σ g·x̂`, `dx = gamma · inverse_std · (g − dbeta/m − x̂ · dgamma/m)`, `dresidual = g`;
+/// frozen: `dx = gamma · inverse_std · g`.
+///
+/// # Errors
+/// As [`training`](super::training) · [`Error::Unexpected`] for a gradient of something that the configuration lacks
+pub fn backward(shape: &Shape, config: &Config, arguments: Backward) -> Result<(), Error> {
+    let Backward { x, dy, saved, gamma, beta, residual, dx, dresidual, dgamma, dbeta, frozen } = arguments;
+    let check = Check::new(shape, config)?;
+    let relu = config.activation == Activation::Relu;
+    let x = check.tensor("x", x)?;
+    let dy = check.tensor("dy", dy)?;
+    let saved = check.channels("saved", saved)?;
+    let gamma = check.gamma(gamma)?;
+    let parameters = Parameters { gamma, beta: if relu { check.beta(beta)? } else { None } };
+    let residual = if relu { check.residual(residual)? } else { None };
+    let dx = dx.map(|dx| check.tensor_mut("dx", dx)).transpose()?;
+    let lacks = |argument, has: bool| {
+        if has { Ok(()) } else { Err(Error::Unexpected { argument, reason: "the configuration does without it" }) }
+    };
+    let dresidual = match dresidual {
+        Some(dresidual) => {
+            lacks("dresidual", config.residual).and(check.tensor_mut("dresidual", dresidual).map(Some))?
+        }
+        None => None,
+    };
+    let dgamma = match dgamma {
+        Some(dgamma) => lacks("dgamma", config.gamma).and(check.channels_mut("dgamma", dgamma).map(Some))?,
+        None => None,
+    };
+    let dbeta = match dbeta {
+        Some(dbeta) => lacks("dbeta", config.beta).and(check.channels_mut("dbeta", dbeta).map(Some))?,
+        None => None,
+    };
+
+    let machine = Machine::of(shape);
+    let gradient = Gradient { simd: machine.simd, x, dy, residual, relu, frozen };
+    gradient.run(machine, shape, &parameters, saved, Outputs { dx, dresidual, dgamma, dbeta });
+    Ok(())
+}
+
+/// What is asked for, cut to size.
+pub(super) struct Outputs<'a> {
+    pub(super) dx: Option<&'a mut [f32]>,
+    pub(super) dresidual: Option<&'a mut [f32]>,
+    pub(super) dgamma: Option<&'a mut [f32]>,
+    pub(super) dbeta: Option<&'a mut [f32]>,
+}
+
+/// `Σ g` and `Σ g·(x − mean)` of some values: a monoid under addition.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct GradientSums {
+    gradient: f64,
+    centred: f64,
+}
+
+impl Record for GradientSums {
+    #[inline(always)]
+    fn merge(self, other: Self) -> Self {
+        Self { gradient: self.gradient + other.gradient, centred: self.centred + other.centred }
+    }
+}
+
+/// How the gradients of one channel become those of its inputs:
+/// `dx = (g − mean_gradient − (x − mean) · slope) · gain`.
+#[derive(Clone, Copy, Debug, Default)]
+struct InputGradient {
+    normalise: Normalise,
+    mean_gradient: f32,
+    slope: f32,
+    gain: f32,
+}
+
+/// [`InputGradient`] for each record of a view.
+struct InputGradients {
+    normalise: Normalises,
+    mean_gradient: Vec<f32>,
+    slope: Vec<f32>,
+    gain: Vec<f32>,
+}
+
+impl InputGradients {
+    /// From values per channel.
+    fn new(view: &View, normalise: Normalises, mean_gradient: Vec<f32>, slope: Vec<f32>, gain: Vec<f32>) -> Self {
+        Self {
+            normalise: normalise.spread(view),
+            mean_gradient: spread(mean_gradient, view),
+            slope: spread(slope, view),
+            gain: spread(gain, view),
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, i: usize) -> InputGradient {
+        let (mean_gradient, slope, gain) = (self.mean_gradient[i], self.slope[i], self.gain[i]);
+        InputGradient { normalise: self.normalise.at(i), mean_gradient, slope, gain }
+    }
+}
+
+/// What the backward pass reads.
+#[derive(Clone, Copy)]
+pub(super) struct Gradient<'a> {
+    pub(super) simd: Arch,
+    pub(super) x: &'a [f32],
+    pub(super) dy: &'a [f32],
+    pub(super) residual: Option<&'a [f32]>,
+    pub(super) relu: bool,
+    pub(super) frozen: bool,
+}
+
+impl Gradient<'_> {
+    pub(super) fn run(
+        self,
+        machine: Machine,
+        shape: &Shape,
+        parameters: &Parameters,
+        saved: &[Saved],
+        outputs: Outputs,
+    ) {
+        let Outputs { dx, dresidual, dgamma, dbeta } = outputs;
+        let m = f64::from(shape.values_per_channel());
+        if m == 0.0 {
+            for empty in [dgamma, dbeta].into_iter().flatten() {
+                empty.fill(0.0);
+            }
+            return;
+        }
+        let view = View::of(shape);
+        let mut sums = vec![GradientSums::default(); saved.len()];
+        if dgamma.is_some() || dbeta.is_some() || !self.frozen {
+            let per_record = parameters.normalise_saved(saved).spread(&view);
+            let sum = |part, first, into: &mut [_]| self.of_part(&view, &per_record, part, first, into);
+            machine.reduce(&view, sum, &mut sums);
+        }
+        if let Some(dx) = dx {
+            let normalise = parameters.normalise_saved(saved);
+            let mean_gradient = sums.iter().map(|sums| (sums.gradient / m) as f32).collect();
+            let slope = |(sums, saved): (&GradientSums, &Saved)| {
+                let inverse_std = f64::from(saved.inverse_std);
+                (sums.centred * inverse_std * inverse_std / m) as f32
+            };
+            let slope = sums.iter().zip(saved).map(slope).collect();
+            let gain = normalise.scale.clone();
+            self.input(machine, &view, &InputGradients::new(&view, normalise, mean_gradient, slope, gain), dx);
+        }
+        if let Some(dgamma) = dgamma {
+            for ((dgamma, sums), saved) in dgamma.iter_mut().zip(&sums).zip(saved) {
+                *dgamma = (sums.centred * f64::from(saved.inverse_std)) as f32;
+            }
+        }
+        if let Some(dbeta) = dbeta {
+            for (dbeta, sums) in dbeta.iter_mut().zip(&sums) {
+                *dbeta = sums.gradient as f32;
+            }
+        }
+        if let Some(dresidual) = dresidual {
+            // The frozen gradient with a gain of 1.
+            let all = |value| vec![value; saved.len()];
+            let of = InputGradients::new(&view, parameters.normalise_saved(saved), all(0.0), all(0.0), all(1.0));
+            Gradient { frozen: true, ..self }.input(machine, &view, &of, dresidual);
+        }
+    }
+
+    /// Writes the gradient of the whole tensor.
+    fn input(&self, machine: Machine, view: &View, of: &InputGradients, dx: &mut [f32]) {
+        match view {
+            View::Planes(planes) => {
+                machine.each(dx.chunks_mut(TASK_ELEMENTS).enumerate().collect(), |(task, dx)| {
+                    self.input_planes(planes, of, task * TASK_ELEMENTS, dx);
+                });
+            }
+            View::Columns(columns) => {
+                let rows = TASK_ELEMENTS.div_ceil(columns.width);
+                machine.each(dx.chunks_mut(rows * columns.width).enumerate().collect(), |(task, dx)| {
+                    self.input_columns(columns, of, task * rows, dx);
+                });
+            }
+        }
+    }
+
+    fn variant(&self) -> Variant {
+        Variant { simd: self.simd, relu: self.relu, residual: self.residual.is_some() }
+    }
+
+    /// The sums of one part, in the records of `view` from `first` on.
+    fn of_part(&self, view: &View, normalise: &Normalises, part: usize, first: usize, into: &mut [GradientSums]) {
+        let Self { x, dy, .. } = *self;
+        let residual = self.residual.unwrap_or(x);
+        let normalise = normalise.slice(first, into.len());
+        match view {
+            View::Planes(planes) => {
+                self.variant().run(PlanesPart { planes, normalise, part, first, x, dy, residual, into });
+            }
+            View::Columns(columns) => {
+                self.variant().run(ColumnsPart { columns, normalise, part, first, x, dy, residual, into });
+            }
+        }
+    }
+
+    /// Writes `dx`, which starts at element `start` of the tensor.
+    fn input_planes(&self, planes: &Planes, of: &InputGradients, start: usize, dx: &mut [f32]) {
+        let range = start..start + dx.len();
+        let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
+        let residual = self.residual.map_or(x, |residual| &residual[range]);
+        if self.frozen {
+            self.variant().run(InputPlanes::<true> { planes, of, start, x, dy, residual, dx });
+        } else {
+            self.variant().run(InputPlanes::<false> { planes, of, start, x, dy, residual, dx });
+        }
+    }
+
+    /// Writes `dx`, which starts at row `row` of the matrix.
+    fn input_columns(&self, columns: &Columns, of: &InputGradients, row: usize, dx: &mut [f32]) {
+        let (start, width) = (row * columns.width, columns.width);
+        let range = start..start + dx.len();
+        let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
+        let residual = self.residual.map_or(x, |residual| &residual[range]);
+        if self.frozen {
+            self.variant().run(InputColumns::<true> { width, of, x, dy, residual, dx });
+        } else {
+            self.variant().run(InputColumns::<false> { width, of, x, dy, residual, dx });
+        }
+    }
+}
+
+/// The gradient before the activation: its derivative is 1 where `z > 0` and 0 elsewhere.
+#[inline(always)]
+fn gate<const RELU: bool, const RESIDUAL: bool>(n: &Normalise, dy: f32, centred: f32, residual: f32) -> f32 {
+    if !RELU || pre_activation::<RESIDUAL>(centred, n.scale, n.shift, residual) > 0.0 { dy } else { 0.0 }
+}
+
+/// The sums of one part of some neighbouring channels, at most [`GROUP_PLANES`] of them.
+struct PlanesPart<'a> {
+    planes: &'a Planes,
+    normalise: NormaliseSlices<'a>,
+    part: usize,
+    first: usize,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+    into: &'a mut [GradientSums],
+}
+
+impl Kernel for PlanesPart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        let Self { planes, normalise, part, first, x, dy, residual, into } = self;
+        for (outer, run) in planes.part_blocks(part) {
+            let mut sums = [const { PairSums::zero() }; GROUP_PLANES];
+            let sums = &mut sums[..into.len()];
+            for o in outer {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let range = planes.run(o, first + i, &run);
+                    let (x, dy, residual) = (&x[range.clone()], &dy[range.clone()], &residual[range]);
+                    add_run::<RELU, RESIDUAL>(sums, &normalise.at(i), x, dy, residual);
+                }
+            }
+            for (into, sums) in into.iter_mut().zip(sums) {
+                let (gradient, centred) = sums.total();
+                *into = into.merge(GradientSums { gradient, centred });
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_run<const RELU: bool, const RESIDUAL: bool>(
+    sums: &mut PairSums,
+    n: &Normalise,
+    x: &[f32],
+    dy: &[f32],
+    residual: &[f32],
+) {
+    let (xs, x_rest) = x.as_chunks::<LANES>();
+    let (gs, g_rest) = dy.as_chunks::<LANES>();
+    let (rs, r_rest) = residual.as_chunks::<LANES>();
+    for ((x, dy), r) in xs.iter().zip(gs).zip(rs) {
+        for l in 0..LANES {
+            add::<RELU, RESIDUAL>(sums, n, l, true, x[l], dy[l], r[l]);
+        }
+    }
+    if x_rest.is_empty() {
+        return;
+    }
+    if let (Some(x), Some(dy), Some(r)) =
+        (x.last_chunk::<LANES>(), dy.last_chunk::<LANES>(), residual.last_chunk::<LANES>())
+    {
+        // The last lanes again, without those that are counted already: no scalar loop.
+        let counted = LANES - x_rest.len();
+        for l in 0..LANES {
+            add::<RELU, RESIDUAL>(sums, n, l, l >= counted, x[l], dy[l], r[l]);
+        }
+        return;
+    }
+    for (l, ((x, dy), r)) in x_rest.iter().zip(g_rest).zip(r_rest).enumerate() {
+        add::<RELU, RESIDUAL>(sums, n, l, true, *x, *dy, *r);
+    }
+}
+
+#[inline(always)]
+fn add<const RELU: bool, const RESIDUAL: bool>(
+    sums: &mut PairSums,
+    n: &Normalise,
+    lane: usize,
+    counts: bool,
+    x: f32,
+    dy: f32,
+    residual: f32,
+) {
+    let centred = centre(x, n.anchor, n.offset);
+    let g = gate::<RELU, RESIDUAL>(n, dy, centred, residual);
+    sums.first[lane] += if counts { g } else { 0.0 };
+    sums.second[lane] += if counts { g * centred } else { 0.0 };
+}
+
+struct ColumnsPart<'a> {
+    columns: &'a Columns,
+    normalise: NormaliseSlices<'a>,
+    part: usize,
+    first: usize,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+    into: &'a mut [GradientSums],
+}
+
+impl Kernel for ColumnsPart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        let Self { columns, first, .. } = self;
+        let rows = columns.part(self.part);
+        let width = self.into.len();
+        let mut gradients = [0.0f32; TILE_COLUMNS];
+        let mut centreds = [0.0f32; TILE_COLUMNS];
+        let (gradient, centred) = (&mut gradients[..width], &mut centreds[..width]);
+        let start = |r: usize| r * columns.width + first;
+        for r in rows.clone() {
+            self.add_row::<RELU, RESIDUAL>(start(r), gradient, centred);
+        }
+        if rows.end == columns.rows && columns.tail > first {
+            let rest = width.min(columns.tail - first);
+            self.add_row::<RELU, RESIDUAL>(start(rows.end), &mut gradient[..rest], &mut centred[..rest]);
+        }
+        for ((sums, gradient), centred) in self.into.iter_mut().zip(gradient).zip(centred) {
+            *sums = GradientSums { gradient: f64::from(*gradient), centred: f64::from(*centred) };
+        }
+    }
+}
+
+impl ColumnsPart<'_> {
+    /// One row at a time, as for the moments.
+    #[inline(always)]
+    fn add_row<const RELU: bool, const RESIDUAL: bool>(&self, start: usize, gradient: &mut [f32], centred: &mut [f32]) {
+        let width = gradient.len();
+        let centred = &mut centred[..width];
+        let range = start..start + width;
+        let (x, dy, residual) = (&self.x[range.clone()], &self.dy[range.clone()], &self.residual[range]);
+        let n = self.normalise.first(width);
+        for i in 0..width {
+            let n = n.at(i);
+            let c = centre(x[i], n.anchor, n.offset);
+            let g = gate::<RELU, RESIDUAL>(&n, dy[i], c, residual[i]);
+            gradient[i] += g;
+            centred[i] += g * c;
+        }
+    }
+}
+
+struct InputPlanes<'a, const FROZEN: bool> {
+    planes: &'a Planes,
+    of: &'a InputGradients,
+    start: usize,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl<const FROZEN: bool> Kernel for InputPlanes<'_, FROZEN> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        for (channel, run) in self.planes.runs(self.start, self.dx.len()) {
+            let (x, dy) = (&self.x[run.clone()], &self.dy[run.clone()]);
+            let (residual, dx) = (&self.residual[run.clone()], &mut self.dx[run]);
+            let of = self.of.at(channel);
+            for (((dx, x), dy), r) in dx.iter_mut().zip(x).zip(dy).zip(residual) {
+                *dx = input_one::<FROZEN, RELU, RESIDUAL>(&of, *x, *dy, *r);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn input_one<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
+    of: &InputGradient,
+    x: f32,
+    dy: f32,
+    residual: f32,
+) -> f32 {
+    let n = &of.normalise;
+    let centred = centre(x, n.anchor, n.offset);
+    let g = gate::<RELU, RESIDUAL>(n, dy, centred, residual);
+    // A frozen gradient does not touch x: an infinite x must not reach it.
+    if FROZEN { g * of.gain } else { ((g - of.mean_gradient) - centred * of.slope) * of.gain }
+}
+
+struct InputColumns<'a, const FROZEN: bool> {
+    width: usize,
+    of: &'a InputGradients,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl<const FROZEN: bool> Kernel for InputColumns<'_, FROZEN> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const RELU: bool, const RESIDUAL: bool>(self) {
+        let rows = self.x.chunks(self.width).zip(self.dy.chunks(self.width)).zip(self.residual.chunks(self.width));
+        for (dx, ((x, dy), residual)) in self.dx.chunks_mut(self.width).zip(rows) {
+            let width = dx.len();
+            let (x, dy, residual) = (&x[..width], &dy[..width], &residual[..width]);
+            let n = self.of.normalise.slice(0, width);
+            let (mean_gradient, slope) = (&self.of.mean_gradient[..width], &self.of.slope[..width]);
+            let gain = &self.of.gain[..width];
+            for i in 0..width {
+                let (mean_gradient, slope, gain) = (mean_gradient[i], slope[i], gain[i]);
+                let of = InputGradient { normalise: n.at(i), mean_gradient, slope, gain };
+                dx[i] = input_one::<FROZEN, RELU, RESIDUAL>(&of, x[i], dy[i], residual[i]);
+            }
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The fast CPU implementation: all cores, and SIMD chosen at run time.
+//!
+//! The fair opponent of the GPU, and the fallback where there is none. Tensors are slices of f32, densely packed,
+//! seen as `x[outer, channel, inner]` like everywhere in this crate; it needs neither wgpu nor ndarray.
+//!
+//! Results are bitwise the same from run to run, for every number of threads and every SIMD level: values are summed
+//! in a grid that depends on the shape alone, merged in one order, and no multiplication and addition is contracted.
+//! Work runs in rayon's current pool ([`rayon::ThreadPool::install`] chooses another), or on the calling thread where
+//! a tensor is too small to be worth waking others.
+//!
+//! ```
+//! use wgpu_batchnorm::{Config, Shape, cpu};
+//! # fn main() -> Result<(), wgpu_batchnorm::Error> {
+//! let shape = Shape::nchw(2, 1, 1, 2)?;
+//! let (x, gamma, beta) = ([1.0, 3.0, 5.0, 7.0], [2.0], [10.0]);
+//! let (mut y, mut saved) = ([0.0; 4], [cpu::Saved::default()]);
+//! cpu::training(&shape, &Config { epsilon: 0.0, ..Config::pytorch() }, cpu::Training {
+//!     x: &x, gamma: Some(&gamma), beta: Some(&beta), residual: None, y: &mut y, saved: &mut saved,
+//! })?;
+//! assert_eq!((saved[0].mean(), saved[0].variance), (4.0, 5.0));
+//! assert!((y[0] - (10.0 - 2.0 * 3.0 / 5f32.sqrt())).abs() < 1e-6);
+//! # Ok(())
+//! # }
+//! ```
+
+mod apply;
+mod backward;
+mod kernel;
+mod moments;
+mod partition;
+mod reduce;
+#[cfg(test)]
+mod tests;
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use crate::config::{Activation, Config, Momentum, RunningVariance};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::shape::Shape;
+use apply::{Apply, Normalises};
+use moments::Moments;
+use partition::{TASK_ELEMENTS, View};
+
+pub use backward::{Backward, backward};
+
+/// Below this many elements waking other threads costs more than they save: a pass over 1 MiB takes 30 µs, which two
+/// threads of a busy machine did not improve on.
+const SERIAL_BELOW: usize = 1 << 18;
+
+/// The statistics of one channel as training leaves them: the same four numbers as a `vec4` of the GPU's saved
+/// statistics.
+///
+/// The mean is the pair `anchor + offset`, so that `(x − anchor) − offset` is exact to the last bit or two even where
+/// the mean is a million standard deviations.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// K, the mean rounded to f32.
+    pub anchor: f32,
+    /// d, what the rounding left.
+    pub offset: f32,
+    /// `1 / √(variance + epsilon)`, and 0 where `variance + epsilon` is 0.
+    pub inverse_std: f32,
+    /// The population variance.
+    pub variance: f32,
+}
+
+impl Saved {
+    /// The statistics that inference and a frozen backward pass use, from a running mean and variance.
+    pub fn from_running(mean: f32, variance: f32, epsilon: f32) -> Self {
+        Self { anchor: mean, offset: 0.0, inverse_std: inverse_std(variance, epsilon), variance }
+    }
+
+    /// The mean, `anchor + offset`, rounded to f32.
+    pub fn mean(&self) -> f32 {
+        self.anchor + self.offset
+    }
+}
+
+/// `1 / √(variance + epsilon)`, and 0 where that sum is 0.
+#[inline(always)]
+fn inverse_std(variance: f32, epsilon: f32) -> f32 {
+    let sum = variance + epsilon;
+    if sum == 0.0 { 0.0 } else { 1.0 / sum.sqrt() }
+}
+
+/// What [`training`] reads and writes. Slices may be longer than their shape needs; the rest is left alone.
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// `[outer, channels, inner]`
+    pub x: &'a [f32],
+    /// `[channels]`; present exactly if the configuration has a scale.
+    pub gamma: Option<&'a [f32]>,
+    /// `[channels]`; present exactly if the configuration has a shift.
+    pub beta: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`; present exactly if the configuration adds a residual.
+    pub residual: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`, written.
+    pub y: &'a mut [f32],
+    /// `[channels]`, written: what [`backward`] and [`running_update`] read.
+    pub saved: &'a mut [Saved],
+}
+
+/// Normalises `x` with the statistics of this batch, and leaves them in `saved`.
+///
+/// `y[o, c, i] = gamma[c] · (x[o, c, i] − mean[c]) / √(var[c] + epsilon) + beta[c] (+ residual)`, then the activation.
+/// One value per channel gives `var = 0` and `y = beta`; an empty batch an empty y.
+///
+/// # Errors
+/// [`Error::TooSmall`] if a slice holds fewer elements than its shape · [`Error::Missing`] or [`Error::Unexpected`] if
+/// an optional slice does not match the configuration · [`Config::validate`]'s
+///
+/// Ioffe & Szegedy 2015, algorithm 1; the same result as PyTorch's `BatchNorm2d.train()`.
+pub fn training(shape: &Shape, config: &Config, arguments: Training) -> Result<(), Error> {
+    let Training { x, gamma, beta, residual, y, saved } = arguments;
+    let check = Check::new(shape, config)?;
+    let x = check.tensor("x", x)?;
+    let y = check.tensor_mut("y", y)?;
+    let saved = check.channels_mut("saved", saved)?;
+    let parameters = Parameters { gamma: check.gamma(gamma)?, beta: check.beta(beta)? };
+    let residual = check.residual(residual)?;
+    Machine::of(shape).training(shape, config, &parameters, x, residual, y, saved);
+    Ok(())
+}
+
+/// What [`inference`] reads and writes. Slices may be longer than their shape needs; the rest is left alone.
+#[derive(Debug)]
+pub struct Inference<'a> {
+    /// `[outer, channels, inner]`
+    pub x: &'a [f32],
+    /// `[channels]`, the running mean.
+    pub mean: &'a [f32],
+    /// `[channels]`, the running variance.
+    pub variance: &'a [f32],
+    /// `[channels]`; present exactly if the configuration has a scale.
+    pub gamma: Option<&'a [f32]>,
+    /// `[channels]`; present exactly if the configuration has a shift.
+    pub beta: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`; present exactly if the configuration adds a residual.
+    pub residual: Option<&'a [f32]>,
+    /// `[outer, channels, inner]`, written.
+    pub y: &'a mut [f32],
+}
+
+/// Normalises `x` with statistics that are already known.
+///
+/// `y[o, c, i] = gamma[c] · (x[o, c, i] − mean[c]) / √(variance[c] + epsilon) + beta[c] (+ residual)`, then the
+/// activation.
+///
+/// # Errors
+/// As [`training`].
+///
+/// Ioffe & Szegedy 2015, algorithm 2; the same result as PyTorch's `BatchNorm2d.eval()`.
+pub fn inference(shape: &Shape, config: &Config, arguments: Inference) -> Result<(), Error> {
+    let Inference { x, mean, variance, gamma, beta, residual, y } = arguments;
+    let check = Check::new(shape, config)?;
+    let x = check.tensor("x", x)?;
+    let y = check.tensor_mut("y", y)?;
+    let mean = check.channels("mean", mean)?;
+    let variance = check.channels("variance", variance)?;
+    let parameters = Parameters { gamma: check.gamma(gamma)?, beta: check.beta(beta)? };
+    let residual = check.residual(residual)?;
+    if y.is_empty() {
+        return Ok(());
+    }
+    let inverse_std = variance.iter().map(|variance| inverse_std(*variance, config.epsilon)).collect();
+    let normalise = parameters.normalise(mean.to_vec(), vec![0.0; mean.len()], inverse_std);
+    let machine = Machine::of(shape);
+    let relu = config.activation == Activation::Relu;
+    machine.apply(&View::of(shape), normalise, Apply { simd: machine.simd, x, residual, relu }, y);
+    Ok(())
+}
+
+/// What [`running_update`] reads and writes. Slices may be longer than their shape needs; the rest is left alone.
+#[derive(Debug)]
+pub struct RunningUpdate<'a> {
+    /// `[channels]`, as [`training`] left them.
+    pub saved: &'a [Saved],
+    /// `[channels]`, the running mean, updated.
+    pub mean: &'a mut [f32],
+    /// `[channels]`, the running variance, updated.
+    pub variance: &'a mut [f32],
+    /// Batches seen before, updated; read only by a cumulative average.
+    pub batches: &'a mut u64,
+}
+
+/// Lets the running statistics follow one batch: once per batch, however often it is recomputed.
+///
+/// `mean = (1 − w) · mean + w · batch mean`, `variance = (1 − w) · variance + w · batch variance`, where the batch
+/// variance is multiplied by `m / (m − 1)` if it is to be unbiased. An empty batch changes nothing.
+///
+/// # Errors
+/// As [`training`] · [`Error::TooFewValues`] if an unbiased variance is asked for and there is one value per channel
+pub fn running_update(shape: &Shape, config: &Config, arguments: RunningUpdate) -> Result<(), Error> {
+    let RunningUpdate { saved, mean, variance, batches } = arguments;
+    let check = Check::new(shape, config)?;
+    let saved = check.channels("saved", saved)?;
+    let mean = check.channels_mut("mean", mean)?;
+    let variance = check.channels_mut("variance", variance)?;
+    let values = shape.values_per_channel();
+    if values == 0 {
+        return Ok(());
+    }
+    let unbias = match config.running_variance {
+        RunningVariance::Population => 1.0,
+        RunningVariance::Unbiased if values < 2 => return Err(Error::TooFewValues { values }),
+        RunningVariance::Unbiased => (f64::from(values) / f64::from(values - 1)) as f32,
+    };
+    let weight = match config.momentum {
+        Momentum::NewValue(weight) => weight,
+        Momentum::Cumulative => (1.0 / (*batches as f64 + 1.0)) as f32,
+    };
+    for ((saved, mean), variance) in saved.iter().zip(mean).zip(variance) {
+        *mean = (1.0 - weight) * *mean + weight * saved.mean();
+        *variance = (1.0 - weight) * *variance + weight * (saved.variance * unbias);
+    }
+    *batches += 1;
+    Ok(())
+}
+
+/// Checks arguments against a shape and a configuration, and cuts them to size.
+struct Check<'a> {
+    config: &'a Config,
+    elements: usize,
+    channels: usize,
+}
+
+impl<'a> Check<'a> {
+    fn new(shape: &Shape, config: &'a Config) -> Result<Self, Error> {
+        config.validate()?;
+        if config.dtype != DType::F32 {
+            return Err(Error::Unexpected { argument: "dtype", reason: "the CPU implementation stores f32" });
+        }
+        Ok(Self { config, elements: shape.elements() as usize, channels: shape.channels() as usize })
+    }
+
+    fn too_small<T>(argument: &'static str, has: usize, needs: usize) -> Error {
+        let bytes = |n: usize| n as u64 * size_of::<T>() as u64;
+        Error::TooSmall { argument, bytes: bytes(has), needed: bytes(needs) }
+    }
+
+    fn cut<'s, T>(argument: &'static str, slice: &'s [T], needs: usize) -> Result<&'s [T], Error> {
+        slice.get(..needs).ok_or(Self::too_small::<T>(argument, slice.len(), needs))
+    }
+
+    fn cut_mut<'s, T>(argument: &'static str, slice: &'s mut [T], needs: usize) -> Result<&'s mut [T], Error> {
+        let has = slice.len();
+        slice.get_mut(..needs).ok_or(Self::too_small::<T>(argument, has, needs))
+    }
+
+    fn tensor<'s>(&self, argument: &'static str, slice: &'s [f32]) -> Result<&'s [f32], Error> {
+        Self::cut(argument, slice, self.elements)
+    }
+
+    fn tensor_mut<'s>(&self, argument: &'static str, slice: &'s mut [f32]) -> Result<&'s mut [f32], Error> {
+        Self::cut_mut(argument, slice, self.elements)
+    }
+
+    fn channels<'s, T>(&self, argument: &'static str, slice: &'s [T]) -> Result<&'s [T], Error> {
+        Self::cut(argument, slice, self.channels)
+    }
+
+    fn channels_mut<'s, T>(&self, argument: &'static str, slice: &'s mut [T]) -> Result<&'s mut [T], Error> {
+        Self::cut_mut(argument, slice, self.channels)
+    }
+
+    fn optional<'s>(
+        argument: &'static str,
+        wanted: bool,
+        given: Option<&'s [f32]>,
+        needs: usize,
+    ) -> Result<Option<&'s [f32]>, Error> {
+        match (wanted, given) {
+            (true, Some(slice)) => Self::cut(argument, slice, needs).map(Some),
+            (false, None) => Ok(None),
+            (true, None) => Err(Error::Missing { argument, reason: "the configuration asks for it" }),
+            (false, Some(_)) => Err(Error::Unexpected { argument, reason: "the configuration does without it" }),
+        }
+    }
+
+    fn gamma<'s>(&self, gamma: Option<&'s [f32]>) -> Result<Option<&'s [f32]>, Error> {
+        Self::optional("gamma", self.config.gamma, gamma, self.channels)
+    }
+
+    fn beta<'s>(&self, beta: Option<&'s [f32]>) -> Result<Option<&'s [f32]>, Error> {
+        Self::optional("beta", self.config.beta, beta, self.channels)
+    }
+
+    fn residual<'s>(&self, residual: Option<&'s [f32]>) -> Result<Option<&'s [f32]>, Error> {
+        Self::optional("residual", self.config.residual, residual, self.elements)
+    }
+}
+
+/// gamma and beta, or 1 and 0.
+#[derive(Clone, Copy)]
+struct Parameters<'a> {
+    gamma: Option<&'a [f32]>,
+    beta: Option<&'a [f32]>,
+}
+
+impl Parameters<'_> {
+    /// How each channel is normalised.
+    fn normalise(&self, anchor: Vec<f32>, offset: Vec<f32>, inverse_std: Vec<f32>) -> Normalises {
+        let mut scale = inverse_std;
+        if let Some(gamma) = self.gamma {
+            scale.iter_mut().zip(gamma).for_each(|(scale, gamma)| *scale *= gamma);
+        }
+        let shift = self.beta.map_or_else(|| vec![0.0; anchor.len()], <[f32]>::to_vec);
+        Normalises { anchor, offset, scale, shift }
+    }
+
+    fn normalise_saved(&self, saved: &[Saved]) -> Normalises {
+        let each = |of: fn(&Saved) -> f32| saved.iter().map(of).collect();
+        self.normalise(each(|s| s.anchor), each(|s| s.offset), each(|s| s.inverse_std))
+    }
+}
+
+/// The SIMD level and the number of threads that a call uses.
+#[derive(Clone, Copy)]
+struct Machine {
+    simd: Arch,
+    threads: usize,
+}
+
+impl Machine {
+    fn of(shape: &Shape) -> Self {
+        let threads = if (shape.elements() as usize) < SERIAL_BELOW { 1 } else { rayon::current_num_threads() };
+        Self { simd: Arch::new(), threads }
+    }
+
+    /// Runs `work` on each task, on several threads if there are several.
+    fn each<T: Send>(&self, tasks: Vec<T>, work: impl Fn(T) + Send + Sync) {
+        if self.threads > 1 && tasks.len() > 1 {
+            tasks.into_par_iter().with_max_len(1).for_each(work);
+        } else {
+            tasks.into_iter().for_each(work);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "checked arguments of one public function")]
+    fn training(
+        &self,
+        shape: &Shape,
+        config: &Config,
+        parameters: &Parameters,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        y: &mut [f32],
+        saved: &mut [Saved],
+    ) {
+        if y.is_empty() {
+            saved.fill(Saved::from_running(0.0, 0.0, config.epsilon));
+            return;
+        }
+        let apply = Apply { simd: self.simd, x, residual, relu: config.activation == Activation::Relu };
+        let view = View::of(shape);
+        let mut moments = vec![Moments::default(); saved.len()];
+        self.reduce(&view, |part, first, into| moments::of_part(self.simd, &view, x, part, first, into), &mut moments);
+        for (saved, moments) in saved.iter_mut().zip(moments) {
+            *saved = moments.saved(config.epsilon);
+        }
+        self.apply(&view, parameters.normalise_saved(saved), apply, y);
+    }
+
+    /// The elementwise pass over the whole tensor.
+    fn apply(&self, view: &View, normalise: Normalises, apply: Apply, y: &mut [f32]) {
+        let normalise = normalise.spread(view);
+        match view {
+            View::Planes(planes) => {
+                self.each(y.chunks_mut(TASK_ELEMENTS).enumerate().collect(), |(task, y)| {
+                    apply.planes(planes, &normalise, task * TASK_ELEMENTS, y);
+                });
+            }
+            View::Columns(columns) => {
+                let rows = TASK_ELEMENTS.div_ceil(columns.width);
+                self.each(y.chunks_mut(rows * columns.width).enumerate().collect(), |(task, y)| {
+                    apply.columns(columns, &normalise, task * rows, y);
+                });
+            }
+        }
+    }
+}

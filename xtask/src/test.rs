@@ -1,0 +1,115 @@
+//! `cargo xtask test`: every test that this machine can run.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::adapters::{self, Setup, Wanted};
+use crate::bench::BUILD;
+use crate::command::{batchnorm, cargo, quiet_egl, root, run, run_reading};
+use crate::failure::Failure;
+use crate::ledger::Ledger;
+use crate::output::Suites;
+
+const CONFORMANCE: &str = "tests/conformance";
+
+#[derive(Default)]
+struct Options {
+    all_adapters: bool,
+    full: bool,
+}
+
+pub fn test(arguments: &[String]) -> Result<(), Failure> {
+    let mut options = Options::default();
+    for argument in arguments {
+        match argument.as_str() {
+            "--all-adapters" => options.all_adapters = true,
+            "--full" => options.full = true,
+            other => return Err(Failure::new(format!("`test` knows --all-adapters and --full, not `{other}`"))),
+        }
+    }
+    let mut ledger = Ledger::default();
+    let mut suites = Suites::new();
+    let done = run_all(&options, &mut ledger, &mut suites);
+    println!("\n== what the minutes went on\n{}", ledger.table());
+    for suite in suites.with_tests() {
+        println!("     Running {}\n{}", suite.name, suite.closing);
+    }
+    done?;
+    ledger.close()
+}
+
+fn run_all(options: &Options, ledger: &mut Ledger, suites: &mut Suites) -> Result<(), Failure> {
+    ledger.step("build", || {
+        run(&mut cargo(&BUILD))?;
+        run(&mut cargo(&["test", "--release", "--features", "cli", "--no-run"]))
+    })?;
+    let setup =
+        ledger.step("set-up", || adapters::set_up(Wanted { for_tests: true, swiftshader: options.all_adapters }))?;
+
+    ledger.attempt("xtask's own tests", || run(&mut cargo(&["test", "--release", "--package", "xtask", "--quiet"])));
+    let mut tests = cargo(&["test", "--release", "--features", "cli", "--no-fail-fast"]);
+    println!("\n== tests");
+    let passed = run_reading(prepared(&mut tests, &setup)?, |line| suites.read(line));
+    for suite in suites.with_tests() {
+        ledger.note(&suite.name, suite.time, suite.passed());
+    }
+    if let Err(failure) = passed {
+        eprintln!("error: {failure}");
+        // A program that could not be built or started has no suite of its own.
+        if suites.with_tests().all(|s| s.passed()) {
+            ledger.note("cargo test", std::time::Duration::ZERO, false);
+        }
+    }
+
+    if !stems("benches").is_empty() {
+        ledger.attempt("benches, one iteration", || {
+            let mut benches = cargo(&["bench", "--features", "cli", "--benches", "--", "--test"]);
+            run(prepared(&mut benches, &setup)?)
+        });
+    }
+    for example in stems("examples") {
+        ledger.attempt(&format!("example {example}"), || {
+            let mut command = crate::command::example(&example)?;
+            run(prepared(&mut command, &setup)?)
+        });
+    }
+    ledger.attempt("conformance on the CPU", || {
+        run(&mut batchnorm(&["check", "--cases", CONFORMANCE, "--device", "cpu"])?)
+    });
+    for adapter in &setup.adapters {
+        let index = adapter.index.to_string();
+        let title = format!("{} ({})", adapter.name, adapter.backend);
+        let mut check = |step: &str, arguments: &[&str]| {
+            ledger.attempt(&format!("{step} on {title}"), || {
+                let mut command = batchnorm(&["check", "--adapter", &index])?;
+                command.args(arguments);
+                run(prepared(&mut command, &setup)?)
+            });
+        };
+        check("conformance", &["--cases", CONFORMANCE]);
+        if options.full {
+            check("sweep", &["--count", if adapter.index == 0 { "2000" } else { "300" }]);
+        }
+    }
+    Ok(())
+}
+
+/// The command with what the set-up found.
+fn prepared<'a>(command: &'a mut Command, setup: &Setup) -> Result<&'a mut Command, Failure> {
+    quiet_egl(command)?;
+    Ok(command.envs(setup.environment.iter().cloned()))
+}
+
+/// The programs of a directory, by name.
+fn stems(directory: &str) -> Vec<String> {
+    let stem = |path: &Path| Some(path.file_stem()?.to_str()?.to_owned());
+    let mut names: Vec<String> = std::fs::read_dir(root().join(directory))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .filter_map(|path| stem(&path))
+        .collect();
+    names.sort();
+    names
+}

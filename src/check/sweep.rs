@@ -460,7 +460,7 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
     let config = &case.config;
     let (kind, moments) = match case.operation {
         Operation::Training | Operation::Backward(_) => (Statistics::Batch, reference::moments(exact.x.view())),
-        Operation::Inference | Operation::FrozenForward | Operation::FrozenBackward(_) => {
+        _ => {
             let (mean, variance) = (exact.running_mean.clone(), exact.running_variance.clone());
             (Statistics::Given, Moments { count: case.shape.values_per_channel() as usize, mean, variance })
         }
@@ -493,7 +493,6 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
                 judge.verdicts.push(TensorVerdict { name: "batches", comparison });
             }
         }
-        Operation::Training | Operation::Inference | Operation::FrozenForward => {}
         Operation::Backward(gradients) | Operation::FrozenBackward(gradients) => {
             let Apply { x, mean, variance, gamma, beta, residual } = a;
             let frozen = kind == Statistics::Given;
@@ -517,6 +516,7 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
                 }
             }
         }
+        _ => {}
     }
     Ok(judge.verdicts)
 }

@@ -4,6 +4,7 @@ mod adapters;
 mod bench;
 mod check;
 mod device;
+mod explain;
 mod failure;
 mod json;
 mod output;
@@ -26,6 +27,7 @@ struct Arguments {
 const AFTER: &str = "\
 Examples:
   batchnorm adapters                                what this machine has
+  batchnorm explain --shape 32,100,200,30 --axis 3  the formula with these numbers, and what is dispatched
   batchnorm run digits.csv.gz --columns 0..64       a file through a layer, checked
   batchnorm check                                   random shapes on every adapter, against the reference
   batchnorm bench --quick --json figures.json       three shapes, in seconds
@@ -37,6 +39,8 @@ was wrong, 2 where the command line was.";
 enum Command {
     /// List every adapter: backend, type, driver, and the limits and features that matter here
     Adapters(adapters::Arguments),
+    /// Tell what batch normalisation does to a shape: the formula with its numbers, and the plan
+    Explain(explain::Arguments),
     /// Normalise a tensor from a file and hold the result against the reference
     Run(Box<run::Arguments>),
     /// Hold adapters against the reference, or run the conformance cases of a folder
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
     let done = pollster::block_on(async {
         match &arguments.command {
             Command::Adapters(arguments) => adapters::adapters(arguments).await,
+            Command::Explain(arguments) => explain::explain(arguments).await,
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
             Command::Bench(arguments) => bench::bench(arguments).await,

@@ -96,6 +96,7 @@ impl Operation {
 #[derive(Clone, Copy, Debug)]
 pub struct Wrong {
     operation: Operation,
+    processor: &'static str,
     verdict: Verdict,
 }
 
@@ -112,7 +113,7 @@ pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
     // Small shapes take their time too: for the rounds, not for the bytes.
     let weight = |shape: &Shape| u64::from(shape.elements()) + 1_000_000;
     let bar = output::progress(shapes.iter().map(|shape| weight(shape) * (PHASES + 1)).sum(), arguments.quiet);
-    let (mut results, mut table, mut wrong) = (Vec::new(), table::new(), Vec::new());
+    let (mut results, mut table, mut wrong) = (Vec::new(), table::new(gpu.is_some()), Vec::new());
     for shape in &shapes {
         let phase = |what: &str| {
             bar.set_message(format!("{shape}: {what}"));
@@ -126,33 +127,38 @@ pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
             None => Vec::new(),
         };
         phase("timing the CPU");
-        let (cpu, cpu_copy) = match arguments.no_cpu {
-            true => (Vec::new(), None),
-            false => (
-                cpu::time(&arguments.operations, shape, &config, &data),
-                Some(cpu::copy(config.dtype.tensor_bytes(shape.elements().into()))),
-            ),
+        let on_cpu = match arguments.no_cpu {
+            true => Vec::new(),
+            false => cpu::measure(&arguments.operations, shape, &config, &data, rounds)?,
         };
-        let mut measured = measured.into_iter();
+        let (mut measured, mut on_cpu) = (measured.into_iter(), on_cpu.into_iter());
         let first = results.len();
-        for (index, operation) in arguments.operations.iter().enumerate() {
-            let gpu = match measured.next() {
-                Some(Err(error)) => {
-                    wrong.push(format!("{shape}: {error}"));
-                    continue;
-                }
-                Some(Ok(figures)) => Some(figures),
-                None => None,
+        for operation in &arguments.operations {
+            let mut right = |error: Wrong| wrong.push(format!("{shape}: {error}"));
+            let gpu = measured.next().transpose().map_err(&mut right);
+            let cpu = on_cpu.next().transpose().map_err(&mut right);
+            let (Ok(gpu), Ok(cpu)) = (gpu, cpu) else { continue };
+            let Some(verdict) = gpu.as_ref().map(|gpu| gpu.verdict).or(cpu.as_ref().map(|cpu| cpu.verdict)) else {
+                continue;
             };
             results.push(Figures {
                 shape: shape.dimensions().to_vec(),
                 axis: shape.axis(),
                 operation: operation.name(),
                 dtype: DType::F32.name(),
-                gpu,
-                cpu_ms: cpu.get(index).copied(),
-                cpu_implementation: cpu::IMPLEMENTATION,
-                cpu_copy_ms: cpu_copy,
+                strategy: gpu.as_ref().map(|gpu| gpu.strategy),
+                bytes_moved: gpu.as_ref().map(|gpu| gpu.bytes_moved),
+                gpu_ms: gpu.as_ref().map(|gpu| gpu.cold.ms),
+                copy_ms: gpu.as_ref().map(|gpu| gpu.cold.copy_ms),
+                ratio_to_copy: gpu.as_ref().map(|gpu| gpu.cold.ratio_to_copy),
+                end_to_end_ms: gpu.as_ref().map(|gpu| gpu.end_to_end_ms),
+                cpu_ms: cpu.as_ref().map(|cpu| cpu.ms),
+                cpu_implementation: cpu.is_some().then_some(cpu::IMPLEMENTATION),
+                cpu_copy_ms: cpu.as_ref().map(|cpu| cpu.copy_ms),
+                worst_tensor: verdict.tensor,
+                worst_error: verdict.error(),
+                bound: verdict.worst.bound,
+                details: gpu.map(|gpu| gpu.details),
             });
         }
         table::add(&mut table, shape, &results[first..]);

@@ -3,7 +3,7 @@
 mod compute;
 mod input;
 mod report;
-mod settings;
+pub mod settings;
 
 use std::path::PathBuf;
 

@@ -2,6 +2,7 @@
 
 use wgpu_batchnorm::{Config, DType, Momentum, RunningVariance};
 
+use crate::explain::digits;
 use crate::failure::Failure;
 
 /// A framework whose epsilon, momentum and running variance are meant.
@@ -117,13 +118,6 @@ pub fn running_variance_in_words(config: &Config) -> &'static str {
         RunningVariance::Unbiased => "unbiased running variance (m − 1)",
         RunningVariance::Population => "population running variance (m)",
     }
-}
-
-/// A weight with as many digits as f32 has of it near 1: 0.01, not 0.00999999.
-fn digits(weight: f32) -> String {
-    let text = format!("{weight:.6}");
-    let text = text.trim_end_matches('0');
-    text.trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

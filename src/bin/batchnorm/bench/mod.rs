@@ -20,24 +20,29 @@ use data::Data;
 use measure::{PHASES, Settings};
 use report::{Device, Figures, Report, SCHEMA};
 
-/// Measures inference, training and backward: the result is checked against the reference first, then timed in turn
-/// with the best plain copy of the same bytes on the same device, and on the CPU.
+/// Measure GPU against CPU, each beside a plain copy of the same bytes
+///
+/// Each result is held against the reference first, then timed in turn with the best plain copy of the same bytes on the
+/// same device: copy, kernel, copy, kernel. Absolute times mean little on a shared machine; the ratio holds.
 #[derive(clap::Args)]
 #[command(after_help = "\
 What the table says:
-  ms         median of the kernels alone, on buffers that no cache holds (`hot`: again and again on the same ones)
-  × copy     the same in units of the best plain copy of x; `limit` is what the bytes alone cost. A `?` stands where the
-             rounds disagree by more than a quarter: the machine is too busy to conclude
-  + submit   one at a time with its submission, in units of a copy with its own
-  transfers  upload, kernels and download, in ms
-  CPU        the same operation on the CPU, in ms, and in units of a copy of x by all its threads
+  ms         median of the kernels alone and its quartiles, on buffers that no cache holds
+  × copy     the same in units of the best plain copy of x; `limit` is what the bytes alone cost.
+             A `?` stands where rounds disagree by more than a quarter: too noisy to conclude
+  hot ×      the same again and again on the same buffers
+  + submit × one at a time with its submission, in units of a copy with its own
+  transfers  upload, kernels and download
+  CPU        the same operation on the CPU, and in units of a copy of x by all its threads
   error      the element nearest to its bound: error / bound
 
 Examples:
-  batchnorm bench                                            the layers of ResNet-50, a dense one, channels last
-  batchnorm bench --quick --json figures.json                three shapes, in seconds
-  batchnorm bench --shapes \"32,64,56,56; 8,224,224,3@3\"      these, the second with its channels on axis 3
-  batchnorm bench --full --operations training --adapter gl  every shape, one operation, on OpenGL")]
+  batchnorm bench                                  layers of ResNet-50, a dense one, channels last
+  batchnorm bench --quick --json figures.json      three shapes, in seconds
+  batchnorm bench --shapes \"32,64,56,56; 8,224,224,3@3\"
+        these, the second with its channels on axis 3
+  batchnorm bench --full --operations training --adapter gl
+        every shape that the project keeps figures of, one operation, on OpenGL")]
 pub struct Arguments {
     /// A few small shapes, in seconds
     #[arg(long, conflicts_with = "full")]
@@ -102,6 +107,7 @@ pub struct Wrong {
 
 /// Measures.
 pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    json::check_place_of(&arguments.json)?;
     let shapes = shapes::chosen(arguments)?;
     let config = Config::pytorch();
     let largest = shapes.iter().map(|shape| config.dtype.tensor_bytes(shape.elements().into())).max().unwrap_or(0);

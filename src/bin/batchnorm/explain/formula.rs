@@ -64,16 +64,16 @@ pub fn formula(shape: &Shape, config: &Config) -> Vec<String> {
     }
     let (kinds, trained) =
         (2 + u32::from(config.gamma) + u32::from(config.beta), u32::from(config.gamma) + u32::from(config.beta));
-    lines.extend([
-        format!(
-            "Parameters: mean, variance, gamma and beta have one value per channel and none per sample: \
+    lines.extend([format!(
+        "Parameters: mean, variance, gamma and beta have one value per channel and none per sample: \
              {kinds} · {channels} = {}, of which {} trained (gamma and beta).",
-            u64::from(kinds) * u64::from(channels),
-            u64::from(trained) * u64::from(channels)
-        ),
-        String::new(),
-        "Training".to_owned(),
-    ]);
+        u64::from(kinds) * u64::from(channels),
+        u64::from(trained) * u64::from(channels)
+    )]);
+    if values == 0 {
+        return lines;
+    }
+    lines.extend([String::new(), "Training".to_owned()]);
     let over = if sum.is_empty() { String::new() } else { format!(" over {sum}") };
     lines.extend([
         format!("  mean[c]     = 1/{values} · Σ x[{at}]{over}"),

@@ -16,14 +16,17 @@ use crate::failure::Failure;
 use crate::run::settings;
 use crate::{json, output, shapes};
 
-/// Tells what batch normalisation does to a tensor of some shape, with its numbers in the formula, and what will be
-/// dispatched for it. Needs no adapter: without one it plans for the least that WebGPU grants.
+/// Tell what batch normalisation does to a shape: the formula with its numbers, and the plan
+///
+/// Which axes are averaged over, how many values each mean has, how many parameters there are; then for training,
+/// inference and backward what is dispatched, how and why, what it moves and what scratch it needs. Needs no adapter:
+/// without one it plans for the least that WebGPU grants.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  batchnorm explain --shape 32,100,200,30 --axis 3    images (N, H, W, C): the channels are the last axis
+  batchnorm explain --shape 32,100,200,30 --axis 3    images (N, H, W, C), channels last
   batchnorm explain --shape 256,50                    a dense layer (N, D)
-  batchnorm explain --shape 64,64,112,112             a tensor above the binding limit: cut into windows
+  batchnorm explain --shape 64,64,112,112             above the binding limit: cut into windows
   batchnorm explain --shape 32,64,56,56 --dtype f16 --convention keras")]
 pub struct Arguments {
     /// Dimensions with commas between them
@@ -134,6 +137,7 @@ impl Target {
 
 /// Explains.
 pub async fn explain(arguments: &Arguments) -> Result<(), Failure> {
+    json::check_place_of(&arguments.json)?;
     let dimensions = shapes::dimensions(&arguments.shape)?;
     let shape = Shape::new(&dimensions, arguments.axis).map_err(|error| Failure::Usage(error.to_string()))?;
     let config = Config { gamma: true, beta: true, running_update: true, ..arguments.settings.config()? };
@@ -228,7 +232,8 @@ fn print(plan: &Plan, config: &Config, tensor_bytes: u64) -> Result<(), Failure>
     let count = plan.dispatches.len();
     let plural = if count == 1 { "" } else { "es" };
     let share = match (plan.scratch_bytes, tensor_bytes) {
-        (0, _) | (_, 0) => String::new(),
+        // Below 1 MiB a record per part is no longer small against x.
+        (0, _) | (_, 0..1_048_576) => String::new(),
         (scratch, size) => format!(" ({:.2} % of x)", 100.0 * scratch as f64 / size as f64),
     };
     output::line(format_args!(

@@ -67,7 +67,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Convention::Pytorch)]
     pub convention: Convention,
     /// Added to the variance; the convention's by default
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub epsilon: Option<f32>,
     /// Weight of the new value with pytorch, of the old one with keras, flax and onnx; `cumulative` averages all batches
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]

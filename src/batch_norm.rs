@@ -122,7 +122,12 @@ impl BatchNorm {
         self.prepare(Operation::FrozenBackward(gradients), shape, config)
     }
 
-    fn prepare<K: Kind>(&self, operation: Operation, shape: &Shape, config: &Config) -> Result<Prepared<K>, Error> {
+    pub(crate) fn prepare<K: Kind>(
+        &self,
+        operation: Operation,
+        shape: &Shape,
+        config: &Config,
+    ) -> Result<Prepared<K>, Error> {
         Prepared::new(&self.kernels, operation, shape, config)
     }
 

@@ -13,6 +13,7 @@ pub mod error;
 pub mod host;
 mod kernel;
 pub mod operation;
+pub mod parts;
 pub mod plan;
 #[cfg(feature = "reference")]
 pub mod reference;
@@ -20,13 +21,12 @@ pub mod shader;
 pub mod shape;
 
 pub use batch_norm::{BatchNorm, Options};
-pub use binding::mask_bytes;
 pub use config::{Activation, Config, Momentum, RunningVariance};
 pub use dtype::DType;
 pub use error::Error;
 pub use operation::{
     BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, Prepared, RunningStatistics, TrainingBuffers,
 };
-pub use plan::{Gradients, ParameterGradients};
+pub use plan::{Gradients, ParameterGradients, mask_bytes};
 pub use shape::Shape;
 pub use wgpu;

@@ -4,14 +4,13 @@ use wgpu::BufferSlice;
 
 use super::Gpu;
 use super::tensor::{decode, encode};
-use crate::binding::mask_bytes;
 use crate::config::{Activation, Config, Momentum};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::operation::{
     BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, RunningStatistics, TrainingBuffers,
 };
-use crate::plan::{Gradients, Operation, ParameterGradients};
+use crate::plan::{Gradients, Operation, ParameterGradients, mask_bytes};
 use crate::shape::Shape;
 
 /// What an operation is given: `[elements]` in the tensor's own layout, or `[channels]`.
@@ -284,6 +283,7 @@ pub async fn execute_placed(
             )?;
             buffers.run(&[&forward, &bound]).await
         }
+        _ => Err(Error::Unexpected { argument: "operation", reason: "a part of one is bound by its own buffers" }),
     }
 }
 

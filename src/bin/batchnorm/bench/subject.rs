@@ -116,13 +116,9 @@ impl Subject {
             inference.bind(
                 device,
                 &InferenceBuffers {
-                    x: set.x.slice(..),
-                    residual: None,
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
-                    mean: mean.slice(..),
-                    variance: variance.slice(..),
-                    y: set.out.slice(..),
+                    ..InferenceBuffers::new(set.x.slice(..), mean.slice(..), variance.slice(..), set.out.slice(..))
                 },
             )
         };
@@ -131,14 +127,9 @@ impl Subject {
             training.bind(
                 device,
                 &TrainingBuffers {
-                    x: set.x.slice(..),
-                    residual: None,
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
-                    running: None,
-                    saved: set.saved.slice(..),
-                    y: set.out.slice(..),
-                    scratch: None,
+                    ..TrainingBuffers::new(set.x.slice(..), set.saved.slice(..), set.out.slice(..))
                 },
             )
         };
@@ -148,16 +139,12 @@ impl Subject {
             backward.bind(
                 device,
                 &BackwardBuffers {
-                    x: set.x.slice(..),
-                    dy: set.dy.slice(..),
-                    saved: set.saved.slice(..),
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
                     dx: Some(set.out.slice(..)),
                     dgamma: Some(dgamma.slice(..)),
                     dbeta: Some(dbeta.slice(..)),
-                    dresidual: None,
-                    scratch: None,
+                    ..BackwardBuffers::new(set.x.slice(..), set.dy.slice(..), set.saved.slice(..))
                 },
             )
         };

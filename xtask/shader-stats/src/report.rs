@@ -73,7 +73,7 @@ struct Exception {
     covers: fn(&Program) -> bool,
 }
 
-const EXCEPTIONS: [Exception; 4] = [
+const EXCEPTIONS: [Exception; 3] = [
     Exception {
         reason: "the last quad may be incomplete where the elements are no multiple of 4, so all go word by word",
         covers: |p| p.access == Access::Word,
@@ -82,14 +82,6 @@ const EXCEPTIONS: [Exception; 4] = [
     Exception {
         reason: "an invocation owns a word of the mask, so that its 32 elements may be of several channels",
         covers: |p| p.walk == Some(Walk::Groups),
-    },
-    Exception {
-        reason: "the integer unpacking of f16 lies between the loads, and three are in flight on RDNA 2 and GCN",
-        covers: |p| {
-            p.walk == Some(Walk::Across)
-                && p.dtype == wgpu_batchnorm::DType::F16
-                && p.kernel == wgpu_batchnorm::plan::Kernel::MomentsPartial
-        },
     },
 ];
 

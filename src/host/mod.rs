@@ -4,10 +4,16 @@
 //! [`Gpu::from_device`].
 
 mod execute;
+#[cfg(feature = "state")]
+pub mod files;
 mod gpu;
+#[cfg(feature = "state")]
+pub mod state;
 mod tensor;
 pub mod timing;
 
 pub use execute::{Inputs, Outputs, Placement, Saved, execute, execute_placed};
 pub use gpu::{AdapterSummary, Gpu, NO_ADAPTER};
+#[cfg(feature = "state")]
+pub use state::State;
 pub use tensor::{Tensor, decode, encode};

@@ -118,6 +118,7 @@ impl Subject {
                 &InferenceBuffers {
                     x: set.x.slice(..),
                     residual: None,
+                    mask: None,
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
                     mean: mean.slice(..),
@@ -133,6 +134,7 @@ impl Subject {
                 &TrainingBuffers {
                     x: set.x.slice(..),
                     residual: None,
+                    mask: None,
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
                     running: None,
@@ -151,6 +153,7 @@ impl Subject {
                     x: set.x.slice(..),
                     dy: set.dy.slice(..),
                     saved: set.saved.slice(..),
+                    mask: None,
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
                     dx: Some(set.out.slice(..)),

@@ -25,7 +25,8 @@ pub use config::{Activation, Config, Momentum, RunningVariance};
 pub use dtype::DType;
 pub use error::Error;
 pub use operation::{
-    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, Prepared, RunningStatistics, TrainingBuffers,
+    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, Prepared, RunningStatistics, RunningUpdateBuffers,
+    TrainingBuffers,
 };
 pub use plan::{Gradients, ParameterGradients};
 pub use shape::Shape;

@@ -255,6 +255,15 @@ pub struct TrainingBuffers<'a> {
     pub scratch: Option<BufferSlice<'a>>,
 }
 
+/// What a running update reads and changes.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningUpdateBuffers<'a> {
+    /// What the training step saved, `[channels] × vec4<f32>`.
+    pub saved: BufferSlice<'a>,
+    /// Updated.
+    pub running: RunningStatistics<'a>,
+}
+
 /// What an inference operation reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct InferenceBuffers<'a> {
@@ -337,7 +346,8 @@ pub struct FrozenBackwardBuffers<'a> {
 
 type Given<'a> = Vec<(Argument, Option<BufferSlice<'a>>)>;
 
-/// Which buffers an operation takes; implemented by [`Training`], [`Inference`], [`Backward`] and [`FrozenBackward`].
+/// Which buffers an operation takes; implemented by [`Training`], [`Inference`], [`RunningUpdate`],
+/// [`Backward`] and [`FrozenBackward`].
 pub trait Kind: private::Sealed {
     /// The buffers.
     type Buffers<'a>: Buffers<'a>;
@@ -359,6 +369,8 @@ mod private {
     impl Sealed for super::TrainingBuffers<'_> {}
     impl Sealed for super::Inference {}
     impl Sealed for super::InferenceBuffers<'_> {}
+    impl Sealed for super::RunningUpdate {}
+    impl Sealed for super::RunningUpdateBuffers<'_> {}
     impl Sealed for super::Backward {}
     impl Sealed for super::BackwardBuffers<'_> {}
     impl Sealed for super::FrozenBackward {}
@@ -371,6 +383,9 @@ pub enum Training {}
 /// Marks an operation that normalises with given statistics: takes [`InferenceBuffers`].
 #[derive(Clone, Copy, Debug)]
 pub enum Inference {}
+/// Marks an operation that updates running statistics: takes [`RunningUpdateBuffers`].
+#[derive(Clone, Copy, Debug)]
+pub enum RunningUpdate {}
 /// Marks an operation that computes the gradients of training: takes [`BackwardBuffers`].
 #[derive(Clone, Copy, Debug)]
 pub enum Backward {}
@@ -418,6 +433,21 @@ impl<'a> Buffers<'a> for InferenceBuffers<'a> {
             (Argument::RunningVariance, Some(self.variance)),
             (Argument::Y, Some(self.y)),
             (Argument::Mask, self.mask),
+        ]
+    }
+}
+
+impl Kind for RunningUpdate {
+    type Buffers<'a> = RunningUpdateBuffers<'a>;
+}
+
+impl<'a> Buffers<'a> for RunningUpdateBuffers<'a> {
+    fn given(&self) -> Given<'a> {
+        vec![
+            (Argument::Saved, Some(self.saved)),
+            (Argument::RunningMean, Some(self.running.mean)),
+            (Argument::RunningVariance, Some(self.running.variance)),
+            (Argument::Batches, self.running.batches),
         ]
     }
 }

@@ -445,7 +445,9 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
     let exact = Exact::new(case, data)?;
     let config = &case.config;
     let (kind, moments) = match case.operation {
-        Operation::Training | Operation::Backward(_) => (Statistics::Batch, reference::moments(exact.x.view())),
+        Operation::Training | Operation::RunningUpdate | Operation::Backward(_) => {
+            (Statistics::Batch, reference::moments(exact.x.view()))
+        }
         Operation::Inference | Operation::FrozenForward | Operation::FrozenBackward(_) => {
             let (mean, variance) = (exact.running_mean.clone(), exact.running_variance.clone());
             (Statistics::Given, Moments { count: case.shape.values_per_channel() as usize, mean, variance })
@@ -463,7 +465,7 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
         judge.hold("inverse_std", wide(saved.map(|s| &s.inverse_std)), &inverse_std, &bounds.inverse_std);
     }
     match case.operation {
-        Operation::Training if config.running_update => {
+        Operation::Training | Operation::RunningUpdate if config.running_update => {
             let running = Running {
                 mean: exact.running_mean.view(),
                 variance: exact.running_variance.view(),
@@ -479,7 +481,7 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
                 judge.verdicts.push(TensorVerdict { name: "batches", comparison });
             }
         }
-        Operation::Training | Operation::Inference | Operation::FrozenForward => {}
+        Operation::Training | Operation::RunningUpdate | Operation::Inference | Operation::FrozenForward => {}
         Operation::Backward(gradients) | Operation::FrozenBackward(gradients) => {
             let Apply { x, mean, variance, gamma, beta, residual } = a;
             let frozen = kind == Statistics::Given;

@@ -9,7 +9,8 @@ use crate::config::{Activation, Config, Momentum};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::operation::{
-    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, RunningStatistics, TrainingBuffers,
+    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, RunningStatistics, RunningUpdateBuffers,
+    TrainingBuffers,
 };
 use crate::plan::{Gradients, Operation, ParameterGradients};
 use crate::shape::Shape;
@@ -99,7 +100,7 @@ pub enum Placement {
 
 /// Uploads, runs an operation once and downloads what it wrote.
 ///
-/// [`Operation::Backward`] first runs training on the device, for the statistics and the mask that backward reads, and
+/// [`Operation::RunningUpdate`] and [`Operation::Backward`] first run training on the device, for the statistics and the mask that they read, and
 /// [`Operation::FrozenBackward`] its forward; what they write is among the outputs.
 ///
 /// Outputs and scratch hold NaN before, and what lies around them must not change: a kernel that leaves an element out
@@ -138,11 +139,14 @@ pub async fn execute_placed(
     memory.per_channel("gamma", inputs.gamma, config.gamma)?;
     memory.per_channel("beta", inputs.beta, config.beta)?;
     match operation {
-        Operation::Training => {
-            let prepared = norms.training(shape, config)?;
-            let counts = config.running_update && (config.count_batches || config.momentum == Momentum::Cumulative);
-            memory.updated("running_mean", inputs.running_mean, config.running_update)?;
-            memory.updated("running_variance", inputs.running_variance, config.running_update)?;
+        Operation::Training | Operation::RunningUpdate => {
+            let separate = operation == Operation::RunningUpdate;
+            let updates = separate || config.running_update;
+            let prepared = norms.training(shape, &Config { running_update: updates && !separate, ..*config })?;
+            let update = separate.then(|| norms.running_update(shape, config)).transpose()?;
+            let counts = updates && (config.count_batches || config.momentum == Momentum::Cumulative);
+            memory.updated("running_mean", inputs.running_mean, updates)?;
+            memory.updated("running_variance", inputs.running_variance, updates)?;
             memory.word("batches", inputs.batches, counts);
             memory.output("saved", 16 * u64::from(shape.channels()));
             memory.output_tensor("y", Some("x"));
@@ -170,7 +174,13 @@ pub async fn execute_placed(
                     scratch: buffers.slice_if_any("scratch"),
                 },
             )?;
-            buffers.run(&[&bound]).await
+            let saved = buffers.slice("saved")?;
+            let update = match update.as_ref().zip(running) {
+                Some((update, running)) => Some(update.bind(gpu.device(), &RunningUpdateBuffers { saved, running })?),
+                None => None,
+            };
+            let bounds: Vec<_> = std::iter::once(&bound).chain(&update).collect();
+            buffers.run(&bounds).await
         }
         Operation::Inference | Operation::FrozenForward => {
             let prepared = match operation {

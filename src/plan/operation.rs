@@ -16,6 +16,8 @@ pub enum Operation {
     /// Normalise with given statistics and keep what [`Operation::FrozenBackward`] needs: the mask of a ReLU that
     /// follows a residual.
     FrozenForward,
+    /// Let the running statistics follow the batch that training saved.
+    RunningUpdate,
     /// Gradients through [`Operation::Training`].
     Backward(Gradients),
     /// Gradients through [`Operation::FrozenForward`].
@@ -29,6 +31,7 @@ impl Operation {
             Operation::Training => "training",
             Operation::Inference => "inference",
             Operation::FrozenForward => "frozen forward",
+            Operation::RunningUpdate => "running update",
             Operation::Backward(_) => "backward",
             Operation::FrozenBackward(_) => "frozen backward",
         }
@@ -118,9 +121,8 @@ impl Plan {
         let per_channel = 4 * u64::from(shape.channels());
         let (bytes_moved, reason) = match operation {
             Operation::Training => {
-                let unbiased = config.running_update && config.running_variance == RunningVariance::Unbiased;
-                if unbiased && shape.values_per_channel() == 1 {
-                    return Err(Error::TooFewValues { values: 1 });
+                if config.running_update {
+                    planner.can_update()?;
                 }
                 let mut slots = 0;
                 if !empty {
@@ -144,10 +146,19 @@ impl Plan {
                 }
                 (2 * tensor + 4 * per_channel, reason)
             }
+            Operation::RunningUpdate => {
+                planner.can_update()?;
+                let mut reason = "an empty batch changes nothing";
+                if !empty {
+                    planner.running_update()?;
+                    reason = "one value per channel needs no walk";
+                }
+                (8 * per_channel, reason)
+            }
             Operation::Backward(gradients) => planner.backward(gradients, Statistics::Saved)?,
             Operation::FrozenBackward(gradients) => planner.backward(gradients, Statistics::Running)?,
         };
-        let residual = if config.residual { tensor } else { 0 };
+        let residual = if config.residual && operation != Operation::RunningUpdate { tensor } else { 0 };
         let dispatches = planner.dispatches;
         let mut plan = Self { operation, dispatches, scratch: Vec::new(), scratch_bytes: 0, bytes_moved, reason };
         plan.bytes_moved += residual;
@@ -285,6 +296,14 @@ impl Planner<'_> {
             window: None,
         });
         Ok(())
+    }
+
+    /// Whether the batch has the variance that the running one is to follow.
+    fn can_update(&self) -> Result<(), Error> {
+        match (self.config.running_variance, self.shape.values_per_channel()) {
+            (RunningVariance::Unbiased, 1) => Err(Error::TooFewValues { values: 1 }),
+            _ => Ok(()),
+        }
     }
 
     fn running_update(&mut self) -> Result<(), Error> {

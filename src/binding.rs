@@ -18,6 +18,10 @@ pub(crate) const SCRATCH_USAGE: BufferUsages = BufferUsages::STORAGE;
 /// Usage of the parameters.
 pub(crate) const PARAMETERS_USAGE: BufferUsages = BufferUsages::UNIFORM;
 
+/// Usage of what a layer owns: bound here and by the host's kernels, copied by its queue.
+pub(crate) const LAYER_USAGE: BufferUsages =
+    BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
+
 /// How many bytes of an argument an operation touches.
 pub(crate) fn bytes_needed(argument: Argument, shape: &Shape, dtype: DType) -> u64 {
     match argument {

@@ -26,25 +26,38 @@ impl Digits {
     pub fn count(&self) -> usize {
         self.labels.len()
     }
+
+    /// Some of them, in this order.
+    pub fn pick(&self, places: &[usize]) -> Self {
+        let image = |&place: &usize| &self.images[place * PIXELS..(place + 1) * PIXELS];
+        let images = places.iter().flat_map(image).copied().collect();
+        Self { images, labels: places.iter().map(|&place| self.labels[place]).collect() }
+    }
 }
 
-/// The images to train on, and those held out.
-pub fn load() -> Result<(Digits, Digits), Box<dyn std::error::Error>> {
+/// All digits, in the order of the file.
+pub fn all() -> Result<Digits, Box<dyn std::error::Error>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits.csv.gz");
     let file = std::fs::File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let mut text = String::new();
     flate2::read::GzDecoder::new(file).read_to_string(&mut text)?;
-    let mut lines: Vec<&str> = text.lines().collect();
-    lines.shuffle(&mut ChaCha8Rng::seed_from_u64(SPLIT_SEED));
-    let mut parts = (Digits::default(), Digits::default());
-    for (index, line) in lines.iter().enumerate() {
-        let part = if index < TRAINED { &mut parts.0 } else { &mut parts.1 };
+    let mut digits = Digits::default();
+    for line in text.lines() {
         let values = line.split(',').map(str::parse).collect::<Result<Vec<f32>, _>>()?;
         let (label, pixels) = values.split_last().filter(|(_, p)| p.len() == PIXELS).ok_or("a line is cut short")?;
-        part.images.extend(pixels);
-        part.labels.push(*label as u32);
+        digits.images.extend(pixels);
+        digits.labels.push(*label as u32);
     }
-    Ok(parts)
+    Ok(digits)
+}
+
+/// The images to train on, and those held out.
+pub fn load() -> Result<(Digits, Digits), Box<dyn std::error::Error>> {
+    let all = all()?;
+    let mut places: Vec<usize> = (0..all.count()).collect();
+    places.shuffle(&mut ChaCha8Rng::seed_from_u64(SPLIT_SEED));
+    let (train, held_out) = places.split_at(TRAINED);
+    Ok((all.pick(train), all.pick(held_out)))
 }
 
 /// The order in which an epoch takes the images.

@@ -20,9 +20,6 @@ use data::Digits;
 use network::{Figures, Network, Settings};
 use plot::Curve;
 
-/// The learning rates that are compared; the seeds are compared at the middle one.
-const RATES: [f32; 3] = [0.001, 0.03, 1.0];
-
 #[derive(Parser)]
 #[command(about = "Trains a multilayer perceptron on 1 797 handwritten digits, with and without batch normalisation")]
 struct Arguments {
@@ -32,6 +29,9 @@ struct Arguments {
     /// Runs with batch normalisation, of which the median accuracy is told
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
+    /// Learning rates that are compared; the seeds are compared at the middle one
+    #[arg(long, value_delimiter = ',', num_args = 1..=3, default_values_t = [0.03, 0.3, 3.0])]
+    rates: Vec<f32>,
     /// Where the curves and the trained network go
     #[arg(long, default_value = "target/train_digits")]
     out: PathBuf,
@@ -63,7 +63,9 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (train, held_out) = data::load()?;
     let gpu = Gpu::select(arguments.adapter.as_deref()).await?;
     println!("{}: {} digits to train on, {} held out", gpu.title(), train.count(), held_out.count());
-    let runs = 2 * RATES.len() as u64 + arguments.seeds - 1;
+    let rates = &arguments.rates;
+    let middle = rates.len() / 2;
+    let runs = 2 * rates.len() as u64 + arguments.seeds - 1;
     let progress = ProgressBar::new(runs * u64::from(arguments.epochs));
     progress.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} epochs, {eta} left  {msg}")?);
     let bench = Bench { gpu, train, held_out, progress };
@@ -71,28 +73,31 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let mut curves = Vec::new();
     for batch_norm in [false, true] {
-        for rate in RATES {
+        for &rate in rates {
             let settings = Settings { batch_norm, rate, seed: 0 };
-            let (_, figures) = bench.train(&settings, arguments.epochs).await?;
+            let (network, figures) = bench.train(&settings, arguments.epochs).await?;
             let accuracy = figures.last().map_or(0.0, |f| f.accuracy);
+            if batch_norm && rate == rates[middle] {
+                std::fs::write(arguments.out.join("train_digits.safetensors"), network.save().await?)?;
+                bench.resumes(&settings, &network, arguments.epochs).await?;
+            }
             curves.push(Curve { batch_norm, rate, losses: figures.iter().map(|f| f.loss).collect(), accuracy });
         }
     }
-    plot::draw(&curves, &RATES, &arguments.out)?;
+    plot::draw(&curves, rates, &arguments.out)?;
 
-    let mut accuracies = vec![curves[RATES.len() + 1].accuracy];
+    let mut accuracies = vec![curves[rates.len() + middle].accuracy];
     for seed in 1..arguments.seeds {
-        let settings = Settings { batch_norm: true, rate: RATES[1], seed };
-        let (network, figures) = bench.train(&settings, arguments.epochs).await?;
+        let settings = Settings { batch_norm: true, rate: rates[middle], seed };
+        let (_, figures) = bench.train(&settings, arguments.epochs).await?;
         accuracies.push(figures.last().map_or(0.0, |f| f.accuracy));
-        std::fs::write(arguments.out.join("train_digits.safetensors"), network.save().await?)?;
     }
     bench.progress.finish_and_clear();
     accuracies.sort_by(f64::total_cmp);
     let median = accuracies[accuracies.len() / 2];
     println!(
         "median held-out accuracy with batch normalisation, rate {}, {} seeds: {:.1} %",
-        RATES[1],
+        rates[middle],
         accuracies.len(),
         100.0 * median
     );
@@ -104,6 +109,20 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 impl Bench {
+    /// Saves a network, and has a new one go on from the file beside it for an epoch: both tell the same.
+    async fn resumes(&self, settings: &Settings, network: &Network, epoch: u32) -> Result<(), Box<dyn Error>> {
+        let resumed =
+            Network::new(&self.gpu, &Settings { seed: settings.seed + 1, ..*settings }, &self.train, &self.held_out)?;
+        resumed.load(&network.save().await?)?;
+        let order = data::order(self.train.count(), settings.seed, epoch);
+        let (went_on, resumed) = (network.epoch(&order).await?, resumed.epoch(&order).await?);
+        if went_on != resumed {
+            return Err(format!("the saved state resumed to {resumed:?}; {went_on:?} was expected").into());
+        }
+        self.progress.suspend(|| println!("the saved state resumes to the same figures: loss {:.6}", resumed.loss));
+        Ok(())
+    }
+
     /// Trains a new network; the figures of each epoch.
     async fn train(&self, settings: &Settings, epochs: u32) -> Result<(Network, Vec<Figures>), Box<dyn Error>> {
         let started = Instant::now();

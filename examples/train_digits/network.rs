@@ -284,8 +284,9 @@ impl Network {
         Ok(file)
     }
 
-    /// Goes on from a file of [`Network::save`].
+    /// Goes on from a file of [`Network::save`]; after an error the dense layers are as they were.
     pub fn load(&self, file: &[u8]) -> Result<(), Error> {
+        let mut weights = Vec::new();
         for (index, dense) in self.dense.iter().enumerate() {
             let values = files::read_safetensors(file, &dense.name)?.values;
             let needed = [WIDTHS[index] + 1, WIDTHS[index + 1]];
@@ -293,11 +294,15 @@ impl Network {
                 let (dimensions, needed) = (values.shape().to_vec(), needed.to_vec());
                 return Err(Error::WrongDimensions { argument: "weights", dimensions, needed });
             }
-            let values: Vec<f32> = values.into_iter().collect();
-            self.gpu.queue().write_buffer(&dense.value, 0, bytemuck::cast_slice(&values));
+            weights.push(values.into_iter().collect::<Vec<f32>>());
         }
-        for (index, norm) in self.norms.iter().enumerate() {
-            norm.load_state(&self.gpu, &State::read(file, Some(&format!("norm{}", index + 1)))?)?;
+        let name = |index: usize| format!("norm{}", index + 1);
+        let states = (0..self.norms.len()).map(|index| State::read(file, Some(&name(index))));
+        for (norm, state) in self.norms.iter().zip(states.collect::<Result<Vec<_>, _>>()?) {
+            norm.load_state(&self.gpu, &state)?;
+        }
+        for (dense, weights) in self.dense.iter().zip(&weights) {
+            self.gpu.queue().write_buffer(&dense.value, 0, bytemuck::cast_slice(weights));
         }
         Ok(())
     }

@@ -16,14 +16,16 @@ fn begin(channel: vec4<u32>) -> Accumulator {
     return Accumulator(neutral(), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<u32>(0u));
 }
 
-// Strands outside the mask belong to other channels and must not bring their NaN in: they take the channel's first.
+// Strands outside the mask belong to other channels and must not bring their NaN in: they take the channel's first. A
+// strand that has values already keeps their mean.
 fn anchor(state: ptr<function, Accumulator>, quads: vec4<u32>, mask: vec4<bool>, first_element: u32) {
     let stand_in = load_x(first_element / 4u)[first_element % 4u];
     let a = select(vec4<f32>(stand_in), load_x(quads.x), mask);
     let b = select(vec4<f32>(stand_in), load_x(quads.y), mask);
     let c = select(vec4<f32>(stand_in), load_x(quads.z), mask);
     let d = select(vec4<f32>(stand_in), load_x(quads.w), mask);
-    (*state).anchor = opaque(a + (rounded(b - a) + rounded(c - a) + rounded(d - a)) * 0.25);
+    let near = opaque(a + (rounded(b - a) + rounded(c - a) + rounded(d - a)) * 0.25);
+    (*state).anchor = select(near, (*state).anchor, (*state).total.count > vec4<u32>(0u));
 }
 
 fn gather4(state: ptr<function, Accumulator>, i: u32, j: u32, k: u32, l: u32) {

@@ -20,7 +20,7 @@ fn reduce_part(index: u32, lane: u32) {
     for (var place = lane_x; place < places + lane_x; place += LANES_X) {
         let quad = start / 4u + min(place, places - 1u);
         let mask = within(quad, start, end) & vec4<bool>(place < places);
-        if (place == lane_x && planes > 0u) {
+        if (planes > 0u) {
             let last = quad + (planes - 1u) * stride;
             anchor(&state, vec4<u32>(
                 min(quad + lane_y * stride, last),

@@ -39,11 +39,10 @@ pub fn text(program: &Program) -> String {
         add(part!("record"));
     }
     if matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial) {
-        add(part!("walk"));
+        add(part!("steps"));
     }
     match (program.kernel, program.walk) {
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Along)) => add(part!("reduce_along")),
-        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Across)) => add(part!("reduce_across")),
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Columns)) => add(part!("reduce_columns")),
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Rows)) => add(part!("reduce_rows")),
         (_, Some(Walk::Along)) => add(part!("apply_along")),
@@ -123,7 +122,7 @@ pub fn is_read_write(program: &Program, argument: Argument, written: bool) -> bo
 
 fn uses_lanes_x(program: &Program) -> bool {
     matches!(program.kernel, Kernel::MomentsMerge | Kernel::BackwardMerge)
-        || matches!(program.walk, Some(Walk::Across | Walk::Columns))
+        || matches!(program.walk, Some(Walk::Columns))
 }
 
 fn kernel_text(kernel: Kernel) -> &'static str {

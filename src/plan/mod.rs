@@ -34,8 +34,6 @@ pub struct Parameters {
     pub phases: u32,
     pub chunk: u32,
     pub chunks: u32,
-    pub segment: u32,
-    pub segments_per_fold: u32,
     pub columns: u32,
     pub rows: u32,
     pub rows_per_part: u32,

@@ -50,10 +50,8 @@ impl Kernel {
 /// How a kernel goes through a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Walk {
-    /// Along large planes of one channel.
+    /// Along the planes of one channel (reduction), or of neighbouring ones (elementwise).
     Along,
-    /// Across the outer dimension, each lane at one place of a small plane.
-    Across,
     /// Down rows after which the channels repeat, each lane at one column.
     Columns,
     /// Along rows after which the channels repeat, with what each column needs kept in workgroup memory.
@@ -67,7 +65,6 @@ impl Walk {
     pub const fn name(self) -> &'static str {
         match self {
             Walk::Along => "along planes",
-            Walk::Across => "across planes",
             Walk::Columns => "down columns",
             Walk::Rows => "along rows",
             Walk::Groups => "in groups of 32",

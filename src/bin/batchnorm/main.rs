@@ -2,11 +2,14 @@
 
 mod adapters;
 mod bench;
+mod check;
 mod device;
 mod failure;
 mod json;
 mod output;
+mod run;
 mod shapes;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,8 @@ struct Arguments {
 const AFTER: &str = "\
 Examples:
   batchnorm adapters                                what this machine has
+  batchnorm run digits.csv.gz --columns 0..64       a file through a layer, checked
+  batchnorm check                                   random shapes on every adapter, against the reference
   batchnorm bench --quick --json figures.json       three shapes, in seconds
 
 `batchnorm COMMAND --help` tells more, with examples. The exit status is 0 only on success, 1 where something failed or
@@ -32,6 +37,10 @@ was wrong, 2 where the command line was.";
 enum Command {
     /// List every adapter: backend, type, driver, and the limits and features that matter here
     Adapters(adapters::Arguments),
+    /// Normalise a tensor from a file and hold the result against the reference
+    Run(Box<run::Arguments>),
+    /// Hold adapters against the reference, or run the conformance cases of a folder
+    Check(check::Arguments),
     /// Measure GPU against CPU, each beside a plain copy of the same bytes
     Bench(bench::Arguments),
 }
@@ -41,6 +50,8 @@ fn main() -> ExitCode {
     let done = pollster::block_on(async {
         match &arguments.command {
             Command::Adapters(arguments) => adapters::adapters(arguments).await,
+            Command::Run(arguments) => run::run(arguments).await,
+            Command::Check(arguments) => check::check(arguments).await,
             Command::Bench(arguments) => bench::bench(arguments).await,
         }
     });

@@ -9,9 +9,9 @@ use wgpu_batchnorm::{Bound, Config, Shape};
 use super::data::Data;
 use super::report::{Beside, GpuFigures};
 use super::subject::Subject;
-use super::verify::{Verdict, Written, verify};
 use super::{Operation, Wrong};
 use crate::failure::Failure;
+use crate::verify::{self, Gradients, Problem, Verdict};
 
 /// What is asked of a measurement.
 pub struct Settings<'a> {
@@ -43,7 +43,7 @@ pub async fn measure(
     let mut verdicts = Vec::new();
     for &operation in *operations {
         let written = run_once(timer, &subject, shape, config, operation).await?;
-        verdicts.push(verify(operation, shape, config, data, &written)?);
+        verdicts.push(check(operation, shape, config, data, &written)?);
     }
 
     phase("finding the best copy");
@@ -63,13 +63,12 @@ pub async fn measure(
     let mut figures = Vec::new();
     for (index, &operation) in operations.iter().enumerate() {
         let verdict = &verdicts[index];
-        if verdict.worst.ratio > 1.0 {
+        if !verdict.passed() {
             figures.push(Err(Wrong { operation, verdict: *verdict }));
             continue;
         }
         let plan = subject.plan(operation);
         let (main, by_round) = (Beside::from(&cold[index]), cold[index].ratio());
-        let (worst_tensor, worst_error, bound) = GpuFigures::verdict(verdict);
         figures.push(Ok(GpuFigures {
             strategy: plan.strategy(),
             bytes_moved: plan.bytes_moved,
@@ -86,12 +85,43 @@ pub async fn measure(
             submission: Beside::from(&submission[index]),
             end_to_end_ms: end_to_end(timer, &subject, config, operation, data).await?,
             sets: subject.sets.len(),
-            worst_tensor,
-            worst_error,
-            bound,
+            worst_tensor: verdict.tensor,
+            worst_error: verdict.error(),
+            bound: verdict.worst.bound,
         }));
     }
     Ok(figures)
+}
+
+/// What an operation wrote: y or dx, and dgamma and dbeta where there are any.
+struct Written {
+    out: Vec<f32>,
+    gradients: [Vec<f32>; 2],
+}
+
+fn check(
+    operation: Operation,
+    shape: &Shape,
+    config: &Config,
+    data: &Data,
+    written: &Written,
+) -> Result<Verdict, Failure> {
+    let problem = Problem {
+        shape,
+        config,
+        x: &data.x,
+        gamma: Some(&data.gamma),
+        beta: Some(&data.beta),
+        given: (operation == Operation::Inference).then_some([&data.mean[..], &data.variance[..]]),
+    };
+    let [dgamma, dbeta] = &written.gradients;
+    let verdict = match operation {
+        Operation::Inference | Operation::Training => verify::output(&problem, &written.out)?,
+        Operation::Backward => {
+            verify::gradients(&problem, &Gradients { dy: &data.dy, dx: &written.out, dgamma, dbeta })?
+        }
+    };
+    verdict.ok_or_else(|| Failure::Failed(format!("{shape} is empty: there is nothing to measure")))
 }
 
 /// Runs an operation on the first set and reads what it wrote.
@@ -187,7 +217,7 @@ async fn end_to_end(
 
 impl std::fmt::Display for Wrong {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Verdict { tensor, worst } = self.verdict;
+        let Verdict { tensor, worst, .. } = self.verdict;
         write!(
             f,
             "{} is wrong: {tensor}[{}] is {:e}, expected {:e} ± {:e}",

@@ -7,7 +7,6 @@ mod report;
 mod shapes;
 mod subject;
 mod table;
-mod verify;
 
 use std::path::PathBuf;
 
@@ -15,11 +14,11 @@ use wgpu_batchnorm::host::timing::Timer;
 use wgpu_batchnorm::{Config, DType, Shape};
 
 use crate::failure::Failure;
+use crate::verify::Verdict;
 use crate::{device, json, output};
 use data::Data;
 use measure::{PHASES, Settings};
 use report::{Device, Figures, Report, SCHEMA};
-use verify::Verdict;
 
 /// Measures inference, training and backward: the result is checked against the reference first, then timed in turn
 /// with the best plain copy of the same bytes on the same device, and on the CPU.

@@ -4,7 +4,6 @@ use serde::Serialize;
 use wgpu_batchnorm::host::Gpu;
 use wgpu_batchnorm::host::timing::{Measured, Spread};
 
-use super::verify::Verdict;
 use crate::adapters::kind;
 
 /// The version of this format: fields are added under the same number and never change their meaning.
@@ -140,11 +139,5 @@ impl GpuFigures {
     /// Whether the rounds agree well enough to conclude from their ratio.
     pub fn is_conclusive(by_round: &Spread) -> bool {
         by_round.width() <= CONCLUSIVE_WIDTH
-    }
-
-    /// Enters what verification found.
-    pub fn verdict(verdict: &Verdict) -> (&'static str, f64, f64) {
-        let worst = verdict.worst;
-        (verdict.tensor, (worst.got - worst.expected).abs(), worst.bound)
     }
 }

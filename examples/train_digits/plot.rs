@@ -19,7 +19,7 @@ pub struct Curve {
 /// In pixels.
 const SIZE: (u32, u32) = (1000, 440);
 /// The range of losses that is drawn; ln 10 = 2.3 is what guessing costs.
-const LOSSES: std::ops::Range<f64> = 1e-4..20.0;
+const LOSSES: std::ops::Range<f64> = 1e-3..20.0;
 /// Okabe & Ito's colours, which the colour-blind can tell apart.
 const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(204, 60, 120)];
 
@@ -43,7 +43,7 @@ where
     area.fill(&WHITE)?;
     let epochs = curves.iter().map(|curve| curve.losses.len()).max().unwrap_or(1);
     for (panel, batch_norm) in area.split_evenly((1, 2)).iter().zip([false, true]) {
-        let title = if batch_norm { "with batch normalisation" } else { "without" };
+        let title = if batch_norm { "with batch normalisation" } else { "without batch normalisation" };
         let mut chart = ChartBuilder::on(panel)
             .caption(title, ("sans-serif", 20))
             .margin(10)
@@ -57,7 +57,7 @@ where
             .x_label_formatter(&|epoch| format!("{epoch:.0}"))
             .y_label_formatter(&|loss| format!("{loss}"))
             .label_style(("sans-serif", 14))
-            .light_line_style(WHITE)
+            .max_light_lines(0)
             .draw()?;
         for (&rate, colour) in rates.iter().zip(COLOURS) {
             let Some(curve) = curves.iter().find(|c| c.rate == rate && c.batch_norm == batch_norm) else { continue };

@@ -65,16 +65,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     // README: begin
     let norms = BatchNorm::new(&device)?; // once per device
     let training = norms.training(&shape, &Config::pytorch())?; // once per shape and configuration
+    let (input, output) = (pool.slice(x.clone()), pool.slice(y.clone()));
     let buffers = TrainingBuffers {
-        x: pool.slice(x.clone()), // once per set of buffers: here each is a range of one pool
-        y: pool.slice(y.clone()),
-        saved: pool.slice(saved), // for backward
-        gamma: Some(pool.slice(gamma)),
+        gamma: Some(pool.slice(gamma)), // once per set of buffers: here each is a range of one pool
         beta: Some(pool.slice(beta)),
-        running: None,
-        residual: None,
-        mask: None,
-        scratch: None, // made by the operation
+        ..TrainingBuffers::new(input, pool.slice(saved), output) // backward reads what is saved
     };
     let norm = training.bind(&device, &buffers)?;
 

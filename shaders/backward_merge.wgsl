@@ -3,7 +3,8 @@
 // coefficients = (dbeta / m, inverse_std · dgamma / m)
 // workgroup → LANES_X channels; the other lanes of a channel take every so many of its records
 // reads  sums [slots, channels] × vec2; statistics [channels]
-// writes  coefficients [channels] × vec2; writes or adds to  dgamma, dbeta [channels]
+// reads  merged [channels] × Moments, where m is not the shape's
+// writes, as they are wanted  coefficients [channels] × vec2; merged_sums [channels] × vec2; writes or adds to  dgamma, dbeta [channels]
 fn read_sums(slot: u32, channel: u32) -> vec2<f32> {
     let record = sums[min(slot, parameters.slots - 1u) * parameters.channels + channel];
     return select(vec2<f32>(0.0), record, slot < parameters.slots);
@@ -30,9 +31,10 @@ fn backward_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocatio
     if (lane < LANES_X && own_channel < parameters.channels) {
         let inverse_std = statistics(channel).z;
         let dgamma = inverse_std * total.dy_centred.x;
-        let values = f32(max(parameters.values, 1u));
+        let values = f32(max(values_of(channel), 1u));
         write_coefficients(channel, vec2<f32>(total.dy.x / values, inverse_std * dgamma / values));
         write_dgamma(channel, dgamma);
         write_dbeta(channel, total.dy.x);
+        write_merged(channel, vec2<f32>(total.dy.x, total.dy_centred.x));
     }
 }

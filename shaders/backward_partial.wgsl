@@ -14,7 +14,7 @@ fn begin(channel: vec4<u32>) -> Accumulator {
 }
 
 // Sums need no anchor: the mean is known.
-fn anchor(state: ptr<function, Accumulator>, quads: vec4<u32>, mask: vec4<bool>, first_element: u32) {}
+fn anchor(state: ptr<function, Accumulator>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) {}
 
 fn gather4(state: ptr<function, Accumulator>, i: u32, j: u32, k: u32, l: u32) {
     let n = (*state).normaliser;

@@ -1,7 +1,8 @@
 // Pass 2 of training: the records of each channel, in a fixed order, become one.
 // inverse_std = 1/√(M2/m + epsilon), and 0 where that sum is 0
 // workgroup → LANES_X channels; the other lanes of a channel take every so many of its records
-// reads  records [slots, channels] × Moments      writes  saved [channels] × (K, d, inverse_std, variance)
+// reads  records [slots, channels] × Moments      writes  saved [channels] × (K, d, inverse_std, variance), and merged
+// [channels] × Moments, as they are wanted
 fn read_record(slot: u32, channel: u32) -> Moments {
     // A slot beyond the last is an empty record.
     let record = records[min(slot, parameters.slots - 1u) * parameters.channels + channel];
@@ -33,6 +34,7 @@ fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation
     total = combine_strands(combine_lanes(total, lane, LANES_X));
     if (lane < LANES_X && own_channel < parameters.channels) {
         let variance = total.m2.x / f32(max(total.count.x, 1u));
-        saved[channel] = vec4<f32>(total.anchor.x, total.offset.x, inverse_std(variance), variance);
+        write_saved(channel, vec4<f32>(total.anchor.x, total.offset.x, inverse_std(variance), variance));
+        write_merged(channel, Moments(total.count.x, total.anchor.x, total.offset.x, total.m2.x));
     }
 }

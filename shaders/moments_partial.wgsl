@@ -1,7 +1,7 @@
 // Pass 1 of training: the moments of one part of each channel.
 // count = m', mean = K + d, M2 = Σ (x − mean)²      over the m' values of the part
-// Sums are taken of x − K, with K near the mean, so nothing cancels: K starts as x₀ + mean(first four − x₀), which is
-// exact for a constant channel, and becomes the mean so far at every fold.
+// Sums are taken of x − K, with K near the mean, so nothing cancels: K starts as x₀ + mean(four of the part − x₀), which
+// is exact for a constant channel, and becomes the mean so far at every fold.
 // grid and parts: see the reduce_* part that is joined
 // reads  x [outer, channels, inner]      writes  records [slots, channels] × Moments
 struct Accumulator {
@@ -16,13 +16,8 @@ fn begin(channel: vec4<u32>) -> Accumulator {
     return Accumulator(neutral(), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<u32>(0u));
 }
 
-// Strands outside the mask belong to other channels and must not bring their NaN in: they take the channel's first.
-fn anchor(state: ptr<function, Accumulator>, quads: vec4<u32>, mask: vec4<bool>, first_element: u32) {
-    let stand_in = load_x(first_element / 4u)[first_element % 4u];
-    let a = select(vec4<f32>(stand_in), load_x(quads.x), mask);
-    let b = select(vec4<f32>(stand_in), load_x(quads.y), mask);
-    let c = select(vec4<f32>(stand_in), load_x(quads.z), mask);
-    let d = select(vec4<f32>(stand_in), load_x(quads.w), mask);
+// From four values of the part.
+fn anchor(state: ptr<function, Accumulator>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) {
     (*state).anchor = opaque(a + (rounded(b - a) + rounded(c - a) + rounded(d - a)) * 0.25);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::error::Error;
 use crate::kernel::Kernels;
-use crate::operation::{Backward, FrozenBackward, Inference, Kind, Prepared, RunningUpdate, Training};
+use crate::operation::{Backward, FrozenBackward, Inference, Kind, Prepared, Training};
 use crate::plan::{AdapterKind, DeviceFacts, Gradients, Operation, Tuning};
 use crate::shape::Shape;
 
@@ -95,18 +95,6 @@ impl BatchNorm {
         self.prepare(Operation::FrozenForward, shape, config)
     }
 
-    /// Lets the running statistics follow the batch whose statistics [`BatchNorm::training`] saved: the step that
-    /// `config.running_update` adds to training, on its own, so that a forward pass that is computed again for backward
-    /// does not apply it twice. `config.running_update` itself is not looked at.
-    ///
-    /// `running = (1 − w) · running + w · batch`, with `w` from [`Momentum`](crate::Momentum)
-    ///
-    /// # Errors
-    /// As [`BatchNorm::training`].
-    pub fn running_update(&self, shape: &Shape, config: &Config) -> Result<Prepared<RunningUpdate>, Error> {
-        self.prepare(Operation::RunningUpdate, shape, config)
-    }
-
     /// The gradients of training.
     ///
     /// `dbeta = Σ dy`, `dgamma = Σ dy · x̂`, `dx = gamma · inverse_std · (dy − dbeta / m − x̂ · dgamma / m)`
@@ -134,7 +122,12 @@ impl BatchNorm {
         self.prepare(Operation::FrozenBackward(gradients), shape, config)
     }
 
-    fn prepare<K: Kind>(&self, operation: Operation, shape: &Shape, config: &Config) -> Result<Prepared<K>, Error> {
+    pub(crate) fn prepare<K: Kind>(
+        &self,
+        operation: Operation,
+        shape: &Shape,
+        config: &Config,
+    ) -> Result<Prepared<K>, Error> {
         Prepared::new(&self.kernels, operation, shape, config)
     }
 

@@ -10,33 +10,16 @@ use crate::shape::Shape;
 /// The slices that an operation was given, each checked.
 #[derive(Debug)]
 pub(crate) struct Bindings<'a> {
-    slices: Vec<(Argument, BufferSlice<'a>)>,
+    slices: Vec<(Argument, BufferSlice<'a>, u64)>,
 }
 
 /// What to look for in a buffer that the operation makes itself.
 pub(crate) const SCRATCH_USAGE: BufferUsages = BufferUsages::STORAGE;
 /// Usage of the parameters.
 pub(crate) const PARAMETERS_USAGE: BufferUsages = BufferUsages::UNIFORM;
-
 /// Usage of what a layer owns: bound here and by the host's kernels, copied by its queue.
 pub(crate) const LAYER_USAGE: BufferUsages =
     BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
-
-/// How many bytes of an argument an operation touches.
-pub(crate) fn bytes_needed(argument: Argument, shape: &Shape, dtype: DType) -> u64 {
-    match argument {
-        a if a.is_tensor() => dtype.tensor_bytes(u64::from(shape.elements())),
-        Argument::Batches => 4,
-        Argument::Mask => mask_bytes(shape),
-        a => a.bytes_per_channel() * u64::from(shape.channels()),
-    }
-}
-
-/// Bytes of the mask that a ReLU after a residual leaves for backward: one bit per element in flat order, in `u32`
-/// words.
-pub fn mask_bytes(shape: &Shape) -> u64 {
-    u64::from(shape.elements().div_ceil(32)) * 4
-}
 
 impl<'a> Bindings<'a> {
     /// Checks what was given against what the plan binds.
@@ -61,9 +44,10 @@ impl<'a> Bindings<'a> {
             let used = uses.iter().any(|u| u.0 == argument);
             match slice {
                 Some(slice) => {
-                    check_slice(argument.name(), slice, bytes_needed(argument, shape, dtype), facts)?;
+                    let bytes = plan.argument_bytes(argument, shape, dtype);
+                    check_slice(argument.name(), slice, bytes, facts)?;
                     if used {
-                        slices.push((argument, slice));
+                        slices.push((argument, slice, bytes));
                     }
                 }
                 None if used => {
@@ -74,13 +58,12 @@ impl<'a> Bindings<'a> {
         }
         let bindings = Self { slices };
         let written = |argument| uses.iter().any(|u| u.0 == argument && u.1);
-        for (index, &(first, a)) in bindings.slices.iter().enumerate() {
-            for &(second, b) in &bindings.slices[index + 1..] {
+        for (index, &(first, a, a_bytes)) in bindings.slices.iter().enumerate() {
+            for &(second, b, b_bytes) in &bindings.slices[index + 1..] {
                 if a.buffer() != b.buffer() || !(written(first) || written(second)) {
                     continue;
                 }
-                let (a_end, b_end) =
-                    (a.offset() + bytes_needed(first, shape, dtype), b.offset() + bytes_needed(second, shape, dtype));
+                let (a_end, b_end) = (a.offset() + a_bytes, b.offset() + b_bytes);
                 let apart = a_end <= b.offset() || b_end <= a.offset();
                 let in_place = a.offset() == b.offset() && may_be_in_place(first, second);
                 if !apart && !in_place {
@@ -99,16 +82,9 @@ impl<'a> Bindings<'a> {
     }
 
     /// Checks that a further slice, which is written, shares no byte with any of these.
-    pub(crate) fn check_apart(
-        &self,
-        name: &'static str,
-        slice: BufferSlice<'_>,
-        bytes: u64,
-        shape: &Shape,
-        dtype: DType,
-    ) -> Result<(), Error> {
-        for &(argument, other) in &self.slices {
-            let other_end = other.offset() + bytes_needed(argument, shape, dtype);
+    pub(crate) fn check_apart(&self, name: &'static str, slice: BufferSlice<'_>, bytes: u64) -> Result<(), Error> {
+        for &(argument, other, other_bytes) in &self.slices {
+            let other_end = other.offset() + other_bytes;
             let apart = slice.offset() + bytes <= other.offset() || other_end <= slice.offset();
             if slice.buffer() == other.buffer() && !apart {
                 return Err(Error::Overlap {

@@ -12,9 +12,10 @@ use crate::error::Error;
 use crate::kernel::guarded;
 use crate::operation::{
     Backward, BackwardBuffers, Bound, FrozenBackward, FrozenBackwardBuffers, Inference, InferenceBuffers, Kind,
-    Prepared, RunningStatistics, RunningUpdate, RunningUpdateBuffers, Training, TrainingBuffers,
+    Prepared, RunningStatistics, Training, TrainingBuffers,
 };
-use crate::plan::{Gradients, ParameterGradients};
+use crate::parts::{RunningUpdate, RunningUpdateBuffers};
+use crate::plan::{Count, Gradients, ParameterGradients};
 use crate::shape::Shape;
 
 /// How a layer normalises.
@@ -205,13 +206,13 @@ impl Layer {
     /// [`BatchNorm::running_update`] refuses
     pub fn running_update(&self, shape: &Shape) -> Result<Bound, Error> {
         self.check(shape)?;
-        let update = self.update.get(shape, || self.norms.running_update(shape, &self.config))?;
+        let update = self.update.get(shape, || self.norms.running_update(shape, &self.config, Count::Shape))?;
         let running = RunningStatistics {
             mean: self.running_mean.slice(..),
             variance: self.running_variance.slice(..),
             batches: Some(self.batches.slice(..)),
         };
-        update.bind(self.norms.device(), &RunningUpdateBuffers { saved: self.saved.slice(..), running })
+        update.bind(self.norms.device(), &RunningUpdateBuffers { saved: self.saved.slice(..), merged: None, running })
     }
 
     /// The gradients of the forward step of the same mode; those of gamma and beta go to the layer's own buffers.

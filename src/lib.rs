@@ -15,6 +15,7 @@ pub mod host;
 mod kernel;
 pub mod layer;
 pub mod operation;
+pub mod parts;
 pub mod plan;
 #[cfg(feature = "reference")]
 pub mod reference;
@@ -22,16 +23,14 @@ pub mod shader;
 pub mod shape;
 
 pub use batch_norm::{BatchNorm, Options};
-pub use binding::mask_bytes;
 pub use config::{Activation, Config, Momentum, RunningVariance};
 pub use dtype::DType;
 pub use error::Error;
 pub use fold::fold;
 pub use layer::{Layer, LayerBackward, LayerForward, Mode};
 pub use operation::{
-    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, Prepared, RunningStatistics, RunningUpdateBuffers,
-    TrainingBuffers,
+    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, Prepared, RunningStatistics, TrainingBuffers,
 };
-pub use plan::{Gradients, ParameterGradients};
+pub use plan::{Gradients, ParameterGradients, mask_bytes};
 pub use shape::Shape;
 pub use wgpu;

@@ -114,7 +114,7 @@ impl<K: Kind> Prepared<K> {
         }
         if let Some(slice) = given {
             binding::check_slice("scratch", slice, needed, &self.kernels.facts)?;
-            bindings.check_apart("scratch", slice, needed, &self.shape, self.config.dtype)?;
+            bindings.check_apart("scratch", slice, needed)?;
             return Ok(Some(slice));
         }
         if let Some(buffer) = self.scratch.get() {
@@ -151,9 +151,9 @@ impl<K: Kind> Prepared<K> {
         }];
         for (index, (argument, _)) in program.arguments().into_iter().enumerate() {
             let missing = Error::Missing { argument: argument.name(), reason: "the plan binds it" };
-            let resource = if argument.is_scratch() {
-                let place = self.plan.scratch.iter().find(|s| s.0 == argument);
-                let (slice, &(_, offset, bytes)) = scratch.zip(place).ok_or(missing)?;
+            let place = self.plan.scratch.iter().find(|s| s.0 == argument);
+            let resource = if let Some(&(_, offset, bytes)) = place {
+                let slice = scratch.ok_or(missing)?;
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: slice.buffer(),
                     offset: slice.offset() + offset,
@@ -161,7 +161,7 @@ impl<K: Kind> Prepared<K> {
                 })
             } else {
                 let slice = bindings.get(argument).ok_or(missing)?;
-                let bytes = binding::bytes_needed(argument, &self.shape, self.config.dtype);
+                let bytes = self.plan.argument_bytes(argument, &self.shape, self.config.dtype);
                 let window = dispatch.window.filter(|_| argument.is_tensor());
                 binding::resource(slice, bytes, window, self.config.dtype)
             };
@@ -255,13 +255,11 @@ pub struct TrainingBuffers<'a> {
     pub scratch: Option<BufferSlice<'a>>,
 }
 
-/// What a running update reads and changes.
-#[derive(Clone, Copy, Debug)]
-pub struct RunningUpdateBuffers<'a> {
-    /// What the training step saved, `[channels] × vec4<f32>`.
-    pub saved: BufferSlice<'a>,
-    /// Updated.
-    pub running: RunningStatistics<'a>,
+impl<'a> TrainingBuffers<'a> {
+    /// What is always needed; the rest is absent until it is set.
+    pub fn new(x: BufferSlice<'a>, saved: BufferSlice<'a>, y: BufferSlice<'a>) -> Self {
+        Self { x, saved, y, residual: None, gamma: None, beta: None, running: None, mask: None, scratch: None }
+    }
 }
 
 /// What an inference operation reads and writes.
@@ -284,6 +282,13 @@ pub struct InferenceBuffers<'a> {
     /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; written by a frozen forward where the configuration has a
     /// residual and a ReLU.
     pub mask: Option<BufferSlice<'a>>,
+}
+
+impl<'a> InferenceBuffers<'a> {
+    /// What is always needed; the rest is absent until it is set.
+    pub fn new(x: BufferSlice<'a>, mean: BufferSlice<'a>, variance: BufferSlice<'a>, y: BufferSlice<'a>) -> Self {
+        Self { x, mean, variance, y, residual: None, gamma: None, beta: None, mask: None }
+    }
 }
 
 /// What a backward operation reads and writes.
@@ -312,6 +317,25 @@ pub struct BackwardBuffers<'a> {
     pub dresidual: Option<BufferSlice<'a>>,
     /// Scratch of `scratch_bytes()`, where the caller brings it.
     pub scratch: Option<BufferSlice<'a>>,
+}
+
+impl<'a> BackwardBuffers<'a> {
+    /// What is always needed; the rest is absent until it is set.
+    pub fn new(x: BufferSlice<'a>, dy: BufferSlice<'a>, saved: BufferSlice<'a>) -> Self {
+        Self {
+            x,
+            dy,
+            saved,
+            gamma: None,
+            beta: None,
+            mask: None,
+            dx: None,
+            dgamma: None,
+            dbeta: None,
+            dresidual: None,
+            scratch: None,
+        }
+    }
 }
 
 /// What a backward operation with frozen statistics reads and writes.
@@ -344,10 +368,30 @@ pub struct FrozenBackwardBuffers<'a> {
     pub scratch: Option<BufferSlice<'a>>,
 }
 
-type Given<'a> = Vec<(Argument, Option<BufferSlice<'a>>)>;
+impl<'a> FrozenBackwardBuffers<'a> {
+    /// What is always needed; the rest is absent until it is set.
+    pub fn new(x: BufferSlice<'a>, dy: BufferSlice<'a>, mean: BufferSlice<'a>, variance: BufferSlice<'a>) -> Self {
+        Self {
+            x,
+            dy,
+            mean,
+            variance,
+            gamma: None,
+            beta: None,
+            mask: None,
+            dx: None,
+            dgamma: None,
+            dbeta: None,
+            dresidual: None,
+            scratch: None,
+        }
+    }
+}
 
-/// Which buffers an operation takes; implemented by [`Training`], [`Inference`], [`RunningUpdate`],
-/// [`Backward`] and [`FrozenBackward`].
+pub(crate) type Given<'a> = Vec<(Argument, Option<BufferSlice<'a>>)>;
+
+/// Which buffers an operation takes; implemented by [`Training`], [`Inference`], [`Backward`] and [`FrozenBackward`], and
+/// by the [parts](crate::parts).
 pub trait Kind: private::Sealed {
     /// The buffers.
     type Buffers<'a>: Buffers<'a>;
@@ -363,14 +407,12 @@ pub trait Buffers<'a>: private::Sealed {
     }
 }
 
-mod private {
+pub(crate) mod private {
     pub trait Sealed {}
     impl Sealed for super::Training {}
     impl Sealed for super::TrainingBuffers<'_> {}
     impl Sealed for super::Inference {}
     impl Sealed for super::InferenceBuffers<'_> {}
-    impl Sealed for super::RunningUpdate {}
-    impl Sealed for super::RunningUpdateBuffers<'_> {}
     impl Sealed for super::Backward {}
     impl Sealed for super::BackwardBuffers<'_> {}
     impl Sealed for super::FrozenBackward {}
@@ -383,9 +425,6 @@ pub enum Training {}
 /// Marks an operation that normalises with given statistics: takes [`InferenceBuffers`].
 #[derive(Clone, Copy, Debug)]
 pub enum Inference {}
-/// Marks an operation that updates running statistics: takes [`RunningUpdateBuffers`].
-#[derive(Clone, Copy, Debug)]
-pub enum RunningUpdate {}
 /// Marks an operation that computes the gradients of training: takes [`BackwardBuffers`].
 #[derive(Clone, Copy, Debug)]
 pub enum Backward {}
@@ -433,21 +472,6 @@ impl<'a> Buffers<'a> for InferenceBuffers<'a> {
             (Argument::RunningVariance, Some(self.variance)),
             (Argument::Y, Some(self.y)),
             (Argument::Mask, self.mask),
-        ]
-    }
-}
-
-impl Kind for RunningUpdate {
-    type Buffers<'a> = RunningUpdateBuffers<'a>;
-}
-
-impl<'a> Buffers<'a> for RunningUpdateBuffers<'a> {
-    fn given(&self) -> Given<'a> {
-        vec![
-            (Argument::Saved, Some(self.saved)),
-            (Argument::RunningMean, Some(self.running.mean)),
-            (Argument::RunningVariance, Some(self.running.variance)),
-            (Argument::Batches, self.running.batches),
         ]
     }
 }

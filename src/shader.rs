@@ -25,6 +25,7 @@ pub fn text(program: &Program) -> String {
     add(if program.guarded { part!("difference_guarded") } else { part!("difference_plain") });
     match program.kernel {
         Kernel::MomentsPartial | Kernel::MomentsMerge => {
+            add(part!("record"));
             add(part!("moments"));
             add(part!("tree"));
         }
@@ -34,12 +35,14 @@ pub fn text(program: &Program) -> String {
         }
         Kernel::ScaleShift | Kernel::BackwardInput | Kernel::RunningUpdate => {}
     }
+    if program.merged && program.kernel != Kernel::MomentsMerge {
+        add(part!("record"));
+    }
     if matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial) {
-        add(part!("walk"));
+        add(part!("steps"));
     }
     match (program.kernel, program.walk) {
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Along)) => add(part!("reduce_along")),
-        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Across)) => add(part!("reduce_across")),
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Columns)) => add(part!("reduce_columns")),
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Rows)) => add(part!("reduce_rows")),
         (_, Some(Walk::Along)) => add(part!("apply_along")),
@@ -119,7 +122,7 @@ pub fn is_read_write(program: &Program, argument: Argument, written: bool) -> bo
 
 fn uses_lanes_x(program: &Program) -> bool {
     matches!(program.kernel, Kernel::MomentsMerge | Kernel::BackwardMerge)
-        || matches!(program.walk, Some(Walk::Across | Walk::Columns))
+        || matches!(program.walk, Some(Walk::Columns))
 }
 
 fn kernel_text(kernel: Kernel) -> &'static str {
@@ -163,8 +166,8 @@ fn declare_bindings(program: &Program, text: &mut String) {
                 (_, Access::Word) => "u32",
             },
             Argument::Saved => "vec4<f32>",
-            Argument::Records => "Moments",
-            Argument::Sums | Argument::Coefficients => "vec2<f32>",
+            Argument::Records | Argument::Merged => "Moments",
+            Argument::Sums | Argument::MergedSums | Argument::Coefficients => "vec2<f32>",
             Argument::Batches | Argument::Mask => "u32",
             _ => "f32",
         };
@@ -247,12 +250,32 @@ fn choices(program: &Program) -> String {
             function("load_dy(quad: u32) -> vec4<f32>", "return load_dx(quad);");
         }
     }
+    if program.kernel == Kernel::MomentsMerge {
+        function(
+            "write_saved(channel: u32, value: vec4<f32>)",
+            choose(bound(Argument::Saved), "saved[channel] = value;", ""),
+        );
+        function(
+            "write_merged(channel: u32, value: Moments)",
+            choose(bound(Argument::Merged), "merged[channel] = value;", ""),
+        );
+    }
+    if matches!(program.kernel, Kernel::BackwardMerge | Kernel::RunningUpdate) {
+        function(
+            "values_of(channel: u32) -> u32",
+            choose(program.merged, "return merged[channel].count;", "return parameters.values;"),
+        );
+    }
     if program.kernel == Kernel::BackwardMerge {
         let write = |present: bool, name: &str| match (present, program.accumulate) {
             (false, _) => String::new(),
             (true, false) => format!("{name}[channel] = value;"),
             (true, true) => format!("{name}[channel] += value;"),
         };
+        function(
+            "write_merged(channel: u32, value: vec2<f32>)",
+            choose(bound(Argument::MergedSums), "merged_sums[channel] = value;", ""),
+        );
         function("write_dgamma(channel: u32, value: f32)", &write(program.dgamma, "dgamma"));
         function("write_dbeta(channel: u32, value: f32)", &write(program.dbeta, "dbeta"));
         function(

@@ -19,7 +19,7 @@ pub struct Curve {
 /// In pixels.
 const SIZE: (u32, u32) = (1000, 440);
 /// The range of losses that is drawn; ln 10 = 2.3 is what guessing costs.
-const LOSSES: std::ops::Range<f64> = 1e-3..20.0;
+const LOSSES: std::ops::Range<f64> = 1e-4..20.0;
 /// Okabe & Ito's colours, which the colour-blind can tell apart.
 const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(204, 60, 120)];
 

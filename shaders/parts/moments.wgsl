@@ -7,14 +7,6 @@ struct Moments4 {
     m2: vec4<f32>,        // Σ (x − mean)²
 }
 
-// A record in memory, 16 bytes: the same for one channel or one part of it.
-struct Moments {
-    count: u32,
-    anchor: f32,
-    offset: f32,
-    m2: f32,
-}
-
 alias Total = Moments4;
 
 fn neutral() -> Total {

@@ -16,8 +16,6 @@ struct Parameters {
     phases: u32,          // planes o and o + phases start at the same place of a quad
     chunk: u32,           // quads of a plane that one part covers
     chunks: u32,          // parts that share a plane
-    segment: u32,         // quads of a chunk between two folds
-    segments_per_fold: u32,
     columns: u32,         // quads of a row: the distance after which channels repeat
     rows: u32,
     rows_per_part: u32,

@@ -1,54 +1,93 @@
-// Channels first, large planes: a workgroup walks along the planes of one channel.
+// Channels first: a workgroup goes through the planes of one channel as one sequence of complete quads, so that short
+// planes fill the lanes as well as long ones; the incomplete quads at the ends of each plane follow.
 // workgroup → part (planes_per_part planes, or a chunk of one plane) and channel
 // Overrides: ALIGNED is true where inner is a multiple of 4.
+
+// Where a lane is in the sequence: quad, and its place within the complete quads of its plane.
+struct Cursor {
+    quad: u32,
+    place: u32,
+}
+
+// The sequence: planes of `body` complete quads, `stride` apart.
+struct Sequence {
+    body: u32,
+    stride: u32,
+    skip_places: u32,     // what WORKGROUP_SIZE quads further is, within a plane
+    skip_quads: u32,      // and in memory
+}
+
+fn advance(s: Sequence, cursor: ptr<function, Cursor>) -> u32 {
+    let quad = (*cursor).quad;
+    let place = (*cursor).place + s.skip_places;
+    let over = place >= s.body;
+    (*cursor).place = select(place, place - s.body, over);
+    (*cursor).quad = quad + s.skip_quads + select(0u, s.stride - s.body, over);
+    return quad;
+}
+
+fn walk(state: ptr<function, Accumulator>, s: Sequence, cursor: ptr<function, Cursor>, steps: u32) {
+    for (var done = 4u; done <= steps; done += 4u) {
+        let i = advance(s, cursor);
+        let j = advance(s, cursor);
+        let k = advance(s, cursor);
+        let l = advance(s, cursor);
+        gather4(state, i, j, k, l);
+    }
+    for (var done = steps & ~3u; done < steps; done += 1u) {
+        gather(state, advance(s, cursor));
+    }
+}
+
 fn reduce_part(index: u32, lane: u32) {
     let part = parameters.first_part + index / parameters.column_count;
     let channel = parameters.first_column + index % parameters.column_count;
     let first_plane = (part / parameters.chunks) * parameters.planes_per_part;
     let planes = min(parameters.planes_per_part, parameters.outer - first_plane);
     let chunk_first = (part % parameters.chunks) * parameters.chunk;
-    let segments = (parameters.chunk + parameters.segment - 1u) / parameters.segment;
-    let channel_start = channel * parameters.inner;
-    let plane_stride = parameters.channels * parameters.inner;
+    let plane_elements = parameters.channels * parameters.inner;
+    let first_start = first_plane * plane_elements + channel * parameters.inner;
 
     var state = begin(vec4<u32>(channel));
-    let start = first_plane * plane_stride + channel_start;
-    let head = (start + 3u) / 4u + chunk_first;
-    let last = (start + parameters.inner) / 4u - 1u;
-    anchor(&state, vec4<u32>(
-        min(head + lane, last),
-        min(head + lane + WORKGROUP_SIZE, last),
-        min(head + lane + 2u * WORKGROUP_SIZE, last),
-        min(head + lane + 3u * WORKGROUP_SIZE, last),
-    ), EVERY, start);
-
-    let walks = planes * segments;
-    for (var fold_first = 0u; fold_first < walks; fold_first += parameters.segments_per_fold) {
-        let fold_end = min(fold_first + parameters.segments_per_fold, walks);
-        for (var i = fold_first; i < fold_end; i += 1u) {
-            let plane_start = (first_plane + i / segments) * plane_stride + channel_start;
-            let chunk_start = (plane_start + 3u) / 4u + chunk_first;
-            let segment_first = chunk_start + (i % segments) * parameters.segment;
-            let segment_end = min(
-                min(segment_first + parameters.segment, chunk_start + parameters.chunk),
-                (plane_start + parameters.inner) / 4u,
-            );
-            let first = segment_first + lane;
-            walk(&state, first, WORKGROUP_SIZE, steps_to(first, segment_end, WORKGROUP_SIZE));
+    anchor(
+        &state,
+        sample(first_start, planes, chunk_first, 0u),
+        sample(first_start, planes, chunk_first, 1u),
+        sample(first_start, planes, chunk_first, 2u),
+        sample(first_start, planes, chunk_first, 3u),
+    );
+    // Planes o and o + phases begin at the same place of a quad.
+    for (var phase = 0u; phase < parameters.phases; phase += 1u) {
+        let start = first_start + phase * plane_elements;
+        let first = (start + 3u) / 4u + chunk_first;
+        let end = min(first + parameters.chunk, (start + parameters.inner) / 4u);
+        let body = max(end, first) - first;
+        let stride = parameters.phases * plane_elements / 4u;
+        let count = steps_to(phase, planes, parameters.phases) * body;
+        let whole = WORKGROUP_SIZE / max(body, 1u);
+        let skip = WORKGROUP_SIZE - whole * body;
+        let s = Sequence(body, stride, skip, whole * stride + skip);
+        let place = lane % max(body, 1u);
+        var cursor = Cursor(first + lane / max(body, 1u) * stride + place, place);
+        let steps = steps_to(lane, count, WORKGROUP_SIZE);
+        let longest = (count + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+        for (var done = 0u; done < longest; done += STEPS_PER_FOLD) {
+            walk(&state, s, &cursor, min(max(steps, done) - done, STEPS_PER_FOLD));
+            fold(&state, EVERY);
         }
-        fold(&state, EVERY);
     }
-
     if (!ALIGNED) {
-        // The incomplete quads at both ends of each plane; each lane takes its own planes.
+        // Each lane takes its own planes.
+        let chunk_last = part % parameters.chunks == parameters.chunks - 1u;
         for (var p = lane; p < planes; p += WORKGROUP_SIZE) {
-            let plane_start = (first_plane + p) * plane_stride + channel_start;
-            let plane_end = plane_start + parameters.inner;
-            if (chunk_first == 0u && plane_start % 4u != 0u) {
-                gather_masked(&state, plane_start / 4u, within(plane_start / 4u, plane_start, plane_end));
+            let start = first_start + p * plane_elements;
+            let end = start + parameters.inner;
+            let own_tail = end % 4u != 0u && (end / 4u != start / 4u || start % 4u == 0u);
+            if (chunk_first == 0u && start % 4u != 0u) {
+                gather_masked(&state, start / 4u, within(start / 4u, start, end));
             }
-            if (chunk_first + parameters.chunk >= parameters.inner / 4u && plane_end % 4u != 0u) {
-                gather_masked(&state, plane_end / 4u, within(plane_end / 4u, plane_start, plane_end));
+            if (chunk_last && own_tail) {
+                gather_masked(&state, end / 4u, within(end / 4u, start, end));
             }
         }
         fold(&state, EVERY);
@@ -58,4 +97,13 @@ fn reduce_part(index: u32, lane: u32) {
     if (lane == 0u) {
         write_record(part * parameters.channels + channel, total, 0u);
     }
+}
+
+// The k-th of four values spread over the part, so that an unlike beginning does not mislead.
+fn sample(first_start: u32, planes: u32, chunk_first: u32, k: u32) -> vec4<f32> {
+    let plane = (planes - 1u) * k / 3u;
+    let span = min(4u * parameters.chunk, parameters.inner - min(4u * chunk_first, parameters.inner - 1u));
+    let element = first_start + plane * parameters.channels * parameters.inner
+        + min(4u * chunk_first, parameters.inner - 1u) + (span - 1u) / 3u * k;
+    return vec4<f32>(load_x(element / 4u)[element % 4u]);
 }

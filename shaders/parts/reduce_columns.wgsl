@@ -1,6 +1,19 @@
 // Channels last, and planes too small for a walk: rows of `columns` quads after which the channels repeat. Each lane
 // holds one column, whose four elements belong to four fixed channels, and walks down the rows.
 // workgroup → part (rows_per_part rows) and block of LANES_X columns; lanes → LANES_X columns × rows
+
+fn walk(state: ptr<function, Accumulator>, first: u32, stride: u32, steps: u32) {
+    var quad = first;
+    for (var done = 4u; done <= steps; done += 4u) {
+        gather4(state, quad, quad + stride, quad + 2u * stride, quad + 3u * stride);
+        quad += 4u * stride;
+    }
+    for (var done = steps & ~3u; done < steps; done += 1u) {
+        gather(state, quad);
+        quad += stride;
+    }
+}
+
 fn reduce_part(index: u32, lane: u32) {
     let part = parameters.first_part + index / parameters.column_count;
     let lanes_y = WORKGROUP_SIZE / LANES_X;
@@ -17,18 +30,13 @@ fn reduce_part(index: u32, lane: u32) {
     var state = begin(channels_of(column));
     // Absent columns read a quad that exists and drop it.
     let top = min(first_row * parameters.columns + column, (parameters.elements + 3u) / 4u - 1u);
-    let last = select(top, (complete_rows - 1u) * parameters.columns + column, complete_rows > first_row);
-    let stride = parameters.columns;
-    anchor(&state, vec4<u32>(
-        min(top + lane_y * stride, last),
-        min(top + (lane_y + lanes_y) * stride, last),
-        min(top + (lane_y + 2u * lanes_y) * stride, last),
-        min(top + (lane_y + 3u * lanes_y) * stride, last),
-    ), EVERY, 4u * top);
+    // Anchors come from four rows spread over the part, so that an unlike beginning does not mislead.
+    let spread = (max(complete_rows, first_row + 1u) - 1u - first_row) / 3u * parameters.columns;
+    anchor(&state, load_x(top), load_x(top + spread), load_x(top + 2u * spread), load_x(top + 3u * spread));
     for (var row = first_row; row < end_row; row += lanes_y * STEPS_PER_FOLD) {
         let first = row + lane_y;
         let steps = min(STEPS_PER_FOLD, steps_to(first, complete_rows, lanes_y));
-        walk(&state, first * stride + column, lanes_y * stride, steps);
+        walk(&state, first * parameters.columns + column, lanes_y * parameters.columns, steps);
         fold(&state, EVERY);
     }
     // The tensor's last quad, where it is incomplete.

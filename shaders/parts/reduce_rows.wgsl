@@ -20,12 +20,13 @@ fn reduce_part(index: u32, lane: u32) {
         let column = first_column + min(slot, columns - 1u);
         var state = begin(channels_of(column));
         let top = min(first_row * stride + column, last_quad);
-        anchor(&state, vec4<u32>(
-            top,
-            min(top + spread, last_quad),
-            min(top + 2u * spread, last_quad),
-            min(top + 3u * spread, last_quad),
-        ), EVERY, 4u * top);
+        anchor(
+            &state,
+            load_x(top),
+            load_x(min(top + spread, last_quad)),
+            load_x(min(top + 2u * spread, last_quad)),
+            load_x(min(top + 3u * spread, last_quad)),
+        );
         kept[slot] = keep(&state);
     }
     let complete_row = min(end_row, complete_quads / stride);

@@ -172,13 +172,26 @@ fn random_dimensions(rng: &mut impl Rng, seed: u64) -> (Vec<usize>, isize) {
     }
 }
 
+/// What makes a program of its own: storage, affine, activation and residual. Each pair of values comes in some row, but
+/// only half of all combinations, since compiling takes most of a sweep's time.
+fn random_program(rng: &mut impl Rng) -> (DType, (bool, bool), (Activation, bool)) {
+    let row: usize = rng.random_range(0..24);
+    let affine = row / 3 % 4;
+    let fusion = (row % 3 + affine + 2 * (row / 12)) % 4;
+    (
+        DType::ALL[row % 3],
+        [(true, true), (false, false), (true, false), (false, true)][affine],
+        (if fusion % 2 == 1 { Activation::Relu } else { Activation::None }, fusion / 2 == 1),
+    )
+}
+
 impl SweepCase {
     /// The case that a seed makes.
     pub fn random(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let rng = &mut rng;
         let shape = random_shape(rng, seed);
-        let dtype = pick(rng, &[DType::F32, DType::F32, DType::F16, DType::Bf16]);
+        let (dtype, (gamma, beta), (activation, residual)) = random_program(rng);
         let gradients = Gradients {
             input: rng.random_range(0..5) > 0,
             parameters: pick(
@@ -193,13 +206,11 @@ impl SweepCase {
         };
         let operation = match rng.random_range(0..20) {
             0..6 => Operation::Training,
-            6..9 => Operation::Inference,
+            6..8 => Operation::Inference,
+            8 => Operation::FrozenForward,
             9..16 => Operation::Backward(gradients),
             _ => Operation::FrozenBackward(gradients),
         };
-        let (gamma, beta) = pick(rng, &[(true, true), (true, true), (true, true), (false, false), (true, false)]);
-        let activation = pick(rng, &[Activation::None, Activation::None, Activation::Relu]);
-        let residual = rng.random_range(0..4) == 0;
         let population = shape.values_per_channel() == 1 || rng.random::<bool>();
         let config = Config {
             epsilon: pick(rng, &[0.0, 1e-10, 1e-5, 1e-3]),
@@ -403,11 +414,14 @@ impl Judge<'_> {
     ) {
         let expected: Vec<f64> = expected.into_iter().copied().collect();
         let bound: Vec<f64> = bound.into_iter().copied().collect();
-        let lenient = self.case.spoilt_channel().filter(|_| self.case.config.activation == Activation::Relu);
+        // A driver may take it that there is no NaN: what a maximum with 0 makes of one is left open, in a ReLU and in
+        // the variance of very few values. Other channels are not.
+        let open =
+            self.case.config.activation == Activation::Relu || name.contains("variance") || name == "inverse_std";
+        let lenient = self.case.spoilt_channel().filter(|_| open);
         let [_, channels, inner] = reference::view(&self.case.shape);
         let whole = expected.len() != channels;
         let comparison = got.map(|mut got| {
-            // What a ReLU makes of NaN is left open: a driver may take it that there is none. Other channels are not.
             if let Some(spoilt) = lenient {
                 let of_channel = |i: usize| if whole { i / inner % channels } else { i } == spoilt;
                 got.iter_mut().enumerate().filter(|(i, _)| of_channel(*i)).for_each(|(i, v)| {
@@ -445,10 +459,8 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
     let exact = Exact::new(case, data)?;
     let config = &case.config;
     let (kind, moments) = match case.operation {
-        Operation::Training | Operation::RunningUpdate | Operation::Backward(_) => {
-            (Statistics::Batch, reference::moments(exact.x.view()))
-        }
-        Operation::Inference | Operation::FrozenForward | Operation::FrozenBackward(_) => {
+        Operation::Training | Operation::Backward(_) => (Statistics::Batch, reference::moments(exact.x.view())),
+        _ => {
             let (mean, variance) = (exact.running_mean.clone(), exact.running_variance.clone());
             (Statistics::Given, Moments { count: case.shape.values_per_channel() as usize, mean, variance })
         }
@@ -465,7 +477,7 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
         judge.hold("inverse_std", wide(saved.map(|s| &s.inverse_std)), &inverse_std, &bounds.inverse_std);
     }
     match case.operation {
-        Operation::Training | Operation::RunningUpdate if config.running_update => {
+        Operation::Training if config.running_update => {
             let running = Running {
                 mean: exact.running_mean.view(),
                 variance: exact.running_variance.view(),
@@ -481,7 +493,6 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
                 judge.verdicts.push(TensorVerdict { name: "batches", comparison });
             }
         }
-        Operation::Training | Operation::RunningUpdate | Operation::Inference | Operation::FrozenForward => {}
         Operation::Backward(gradients) | Operation::FrozenBackward(gradients) => {
             let Apply { x, mean, variance, gamma, beta, residual } = a;
             let frozen = kind == Statistics::Given;
@@ -505,6 +516,7 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
                 }
             }
         }
+        _ => {}
     }
     Ok(judge.verdicts)
 }

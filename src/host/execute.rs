@@ -4,15 +4,13 @@ use wgpu::BufferSlice;
 
 use super::Gpu;
 use super::tensor::{decode, encode};
-use crate::binding::mask_bytes;
 use crate::config::{Activation, Config, Momentum};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::operation::{
-    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, RunningStatistics, RunningUpdateBuffers,
-    TrainingBuffers,
+    BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, RunningStatistics, TrainingBuffers,
 };
-use crate::plan::{Gradients, Operation, ParameterGradients};
+use crate::plan::{Gradients, Operation, ParameterGradients, mask_bytes};
 use crate::shape::Shape;
 
 /// What an operation is given: `[elements]` in the tensor's own layout, or `[channels]`.
@@ -100,7 +98,7 @@ pub enum Placement {
 
 /// Uploads, runs an operation once and downloads what it wrote.
 ///
-/// [`Operation::RunningUpdate`] and [`Operation::Backward`] first run training on the device, for the statistics and the mask that they read, and
+/// [`Operation::Backward`] first runs training on the device, for the statistics and the mask that backward reads, and
 /// [`Operation::FrozenBackward`] its forward; what they write is among the outputs.
 ///
 /// Outputs and scratch hold NaN before, and what lies around them must not change: a kernel that leaves an element out
@@ -139,14 +137,11 @@ pub async fn execute_placed(
     memory.per_channel("gamma", inputs.gamma, config.gamma)?;
     memory.per_channel("beta", inputs.beta, config.beta)?;
     match operation {
-        Operation::Training | Operation::RunningUpdate => {
-            let separate = operation == Operation::RunningUpdate;
-            let updates = separate || config.running_update;
-            let prepared = norms.training(shape, &Config { running_update: updates && !separate, ..*config })?;
-            let update = separate.then(|| norms.running_update(shape, config)).transpose()?;
-            let counts = updates && (config.count_batches || config.momentum == Momentum::Cumulative);
-            memory.updated("running_mean", inputs.running_mean, updates)?;
-            memory.updated("running_variance", inputs.running_variance, updates)?;
+        Operation::Training => {
+            let prepared = norms.training(shape, config)?;
+            let counts = config.running_update && (config.count_batches || config.momentum == Momentum::Cumulative);
+            memory.updated("running_mean", inputs.running_mean, config.running_update)?;
+            memory.updated("running_variance", inputs.running_variance, config.running_update)?;
             memory.word("batches", inputs.batches, counts);
             memory.output("saved", 16 * u64::from(shape.channels()));
             memory.output_tensor("y", Some("x"));
@@ -174,13 +169,7 @@ pub async fn execute_placed(
                     scratch: buffers.slice_if_any("scratch"),
                 },
             )?;
-            let saved = buffers.slice("saved")?;
-            let update = match update.as_ref().zip(running) {
-                Some((update, running)) => Some(update.bind(gpu.device(), &RunningUpdateBuffers { saved, running })?),
-                None => None,
-            };
-            let bounds: Vec<_> = std::iter::once(&bound).chain(&update).collect();
-            buffers.run(&bounds).await
+            buffers.run(&[&bound]).await
         }
         Operation::Inference | Operation::FrozenForward => {
             let prepared = match operation {
@@ -294,6 +283,7 @@ pub async fn execute_placed(
             )?;
             buffers.run(&[&forward, &bound]).await
         }
+        _ => Err(Error::Unexpected { argument: "operation", reason: "a part of one is bound by its own buffers" }),
     }
 }
 

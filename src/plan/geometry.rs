@@ -81,115 +81,90 @@ fn parts_wanted(quads_per_column: u64, columns: u64, tuning: &Tuning) -> u64 {
     fill.min(most).max(least)
 }
 
+fn columns_reason(walk: Walk) -> &'static str {
+    match walk {
+        Walk::Rows => "rows hold many channels and this processor fetches ahead along memory",
+        _ => "neighbours in memory belong to different channels, so each lane keeps to its column",
+    }
+}
+
 impl Geometry {
     /// How a reduction goes through a shape that is not empty.
     pub fn reduce(shape: &Shape, tuning: &Tuning) -> Self {
-        let lanes = tuning.reduce_lanes;
+        if shape.inner() / 4 >= tuning.reduce_along_quads {
+            return Self::reduce_along(shape, tuning, "planes are long enough for the lanes of a workgroup");
+        }
+        let by_columns = Self::reduce_columns(shape, tuning);
+        let channels = u64::from(shape.channels());
+        let records = 16 * channels * u64::from(by_columns.parameters.slots);
+        // A hundredth of x in a 16-bit type, 1 MiB or 32 bytes a channel, whichever is most.
+        let allowed = (u64::from(shape.elements()) * 2 / 100).max(1 << 20).max(32 * channels);
+        if records > allowed {
+            return Self::reduce_along(shape, tuning, "a record for each column would take too much scratch");
+        }
+        by_columns
+    }
+
+    fn reduce_along(shape: &Shape, tuning: &Tuning, reason: &'static str) -> Self {
         let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
-        let plane_quads = inner / 4;
-        let base = Parameters::of(shape);
         let row = u64::from(channels) * u64::from(inner);
         let rows_per_stretch = (STRETCH_ELEMENTS / row).max(1) as u32;
-        if plane_quads >= tuning.reduce_along_quads.max(2) {
-            let per_channel = u64::from(outer) * u64::from(plane_quads);
-            let parts = parts_wanted(per_channel, u64::from(channels), tuning);
-            let (planes_per_part, chunks) = if parts <= u64::from(outer) {
-                (outer.div_ceil(parts as u32).min(rows_per_stretch), 1)
-            } else {
-                (1, parts.div_ceil(u64::from(outer)) as u32)
-            };
-            // A chunk is whole trips of all lanes, so that only the last is ragged.
-            let trip = 4 * lanes;
-            let chunk = if chunks == 1 { plane_quads } else { plane_quads.div_ceil(chunks).next_multiple_of(trip) };
-            let chunks = plane_quads.div_ceil(chunk);
-            let longest = lanes * STEPS_PER_FOLD;
-            let segment = chunk.min(longest);
-            let parts = outer.div_ceil(planes_per_part) * chunks;
-            return Self {
-                walk: Walk::Along,
-                lanes_x: lanes,
-                parameters: Parameters {
-                    planes_per_part,
-                    chunk,
-                    chunks,
-                    segment,
-                    segments_per_fold: (longest / segment).max(1),
-                    slots: parts,
-                    ..base
-                },
-                parts,
-                columns_per_part: channels,
-                parts_per_stretch: chunks,
-                reason: "planes are long enough for all lanes of a workgroup",
-            };
-        }
-        if inner >= tuning.reduce_across_inner && outer > 1 {
-            let phases = 4 / greatest_common_divisor(row, 4) as u32;
-            let places = inner.div_ceil(4) + 1;
-            let lanes_x = places.next_power_of_two().min(lanes);
-            let planes_of_phase = outer.div_ceil(phases);
-            let per_channel = u64::from(outer) * u64::from(inner.div_ceil(4));
-            let parts = parts_wanted(per_channel, u64::from(channels), tuning).div_ceil(u64::from(phases)) as u32;
-            let planes_per_part = planes_of_phase.div_ceil(parts).min((rows_per_stretch / phases).max(1));
-            let parts = planes_of_phase.div_ceil(planes_per_part) * phases;
-            return Self {
-                walk: Walk::Across,
-                lanes_x,
-                parameters: Parameters { planes_per_part, phases, slots: parts, ..base },
-                parts,
-                columns_per_part: channels,
-                parts_per_stretch: phases,
-                reason: "planes are shorter than a workgroup's lanes, so lanes go from plane to plane",
-            };
-        }
-        let columns = columns_for(shape, lanes);
-        let lanes_x = Self::lanes_x(columns, lanes, tuning);
-        let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
-        let copies = (4 * columns / u64::from(channels)) as u32;
-        if tuning.rows && columns > u64::from(lanes) {
-            let groups = columns.div_ceil(u64::from(ROWS_GROUP));
-            let fill = u64::from(tuning.reduce_workgroups).div_ceil(groups);
-            let rows_per_part = rows
-                .div_ceil(fill)
-                .max((u64::from(tuning.part_quads_min) / columns).max(16))
-                .min((STRETCH_ELEMENTS / (4 * columns)).max(1))
-                .clamp(1, ROWS_PER_PART.min(rows)) as u32;
-            let parts = (rows as u32).div_ceil(rows_per_part);
-            return Self {
-                walk: Walk::Rows,
-                lanes_x: lanes,
-                parameters: Parameters {
-                    columns: columns as u32,
-                    rows: rows as u32,
-                    rows_per_part,
-                    slots: parts * copies,
-                    ..base
-                },
-                parts,
-                columns_per_part: groups as u32,
-                parts_per_stretch: 1,
-                reason: "rows hold many channels and this processor fetches ahead along memory",
-            };
-        }
-        let blocks = columns.div_ceil(u64::from(lanes_x));
-        // Each part leaves a record per column element; keep them below a hundredth of x.
-        let parts = parts_wanted(rows * u64::from(lanes_x), blocks, tuning).min((rows / 400).max(1));
-        let rows_per_part = rows.div_ceil(parts).min((STRETCH_ELEMENTS / (4 * columns)).max(1)) as u32;
-        let parts = (rows as u32).div_ceil(rows_per_part);
+        let plane_quads = (inner / 4).max(1);
+        let per_channel = u64::from(outer) * u64::from(plane_quads);
+        let parts = parts_wanted(per_channel, u64::from(channels), tuning);
+        let (planes_per_part, chunks) = if parts <= u64::from(outer) {
+            (outer.div_ceil(parts as u32).min(rows_per_stretch), 1)
+        } else {
+            (1, parts.div_ceil(u64::from(outer)) as u32)
+        };
+        // A chunk is whole trips of all lanes, so that only the last is ragged.
+        let trip = 4 * tuning.reduce_lanes;
+        let chunk = if chunks == 1 { plane_quads } else { plane_quads.div_ceil(chunks).next_multiple_of(trip) };
+        let chunks = plane_quads.div_ceil(chunk);
+        let phases = 4 / greatest_common_divisor(row, 4) as u32;
+        let parts = outer.div_ceil(planes_per_part) * chunks;
         Self {
-            walk: Walk::Columns,
-            lanes_x,
-            parameters: Parameters {
-                columns: columns as u32,
-                rows: rows as u32,
-                rows_per_part,
-                slots: parts * copies,
-                ..base
-            },
+            walk: Walk::Along,
+            lanes_x: tuning.reduce_lanes,
+            parameters: Parameters { planes_per_part, phases, chunk, chunks, slots: parts, ..Parameters::of(shape) },
             parts,
-            columns_per_part: blocks as u32,
+            columns_per_part: channels,
+            parts_per_stretch: chunks,
+            reason,
+        }
+    }
+
+    fn reduce_columns(shape: &Shape, tuning: &Tuning) -> Self {
+        let lanes = tuning.reduce_lanes;
+        let columns = columns_for(shape, lanes);
+        let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+        let copies = (4 * columns / u64::from(shape.channels())) as u32;
+        let in_rows = tuning.rows && columns > u64::from(lanes);
+        let (walk, lanes_x) = match in_rows {
+            true => (Walk::Rows, lanes),
+            false => (Walk::Columns, Self::lanes_x(columns, lanes, tuning)),
+        };
+        let width = if in_rows { ROWS_GROUP } else { lanes_x };
+        let groups = columns.div_ceil(u64::from(width));
+        let rows_per_part = if in_rows {
+            let fill = u64::from(tuning.reduce_workgroups).div_ceil(groups);
+            let fewest = (u64::from(tuning.part_quads_min) / columns).max(16);
+            rows.div_ceil(fill).max(fewest).min(ROWS_PER_PART)
+        } else {
+            // Each part leaves a record per column element; many rows keep them below a hundredth of x.
+            rows.div_ceil(parts_wanted(rows * u64::from(lanes_x), groups, tuning).min((rows / 400).max(1)))
+        };
+        let rows_per_part = rows_per_part.min((STRETCH_ELEMENTS / (4 * columns)).max(1)).clamp(1, rows) as u32;
+        let parts = (rows as u32).div_ceil(rows_per_part);
+        let (columns, rows) = (columns as u32, rows as u32);
+        Self {
+            walk,
+            lanes_x,
+            parameters: Parameters { columns, rows, rows_per_part, slots: parts * copies, ..Parameters::of(shape) },
+            parts,
+            columns_per_part: groups as u32,
             parts_per_stretch: 1,
-            reason: "neighbours in memory belong to different channels, so each lane keeps to its column",
+            reason: columns_reason(walk),
         }
     }
 
@@ -237,7 +212,7 @@ impl Geometry {
                 parts: (rows as u32).div_ceil(rows_per_part),
                 columns_per_part: columns.div_ceil(u64::from(ROWS_GROUP)) as u32,
                 parts_per_stretch: 1,
-                reason: "rows hold many channels and this processor fetches ahead along memory",
+                reason: columns_reason(Walk::Rows),
             };
         }
         let rows_per_part = (u64::from(tuning.apply_quads) / u64::from(lanes_x))
@@ -250,7 +225,7 @@ impl Geometry {
             parts: (rows as u32).div_ceil(rows_per_part),
             columns_per_part: columns.div_ceil(u64::from(lanes_x)) as u32,
             parts_per_stretch: 1,
-            reason: "neighbours in memory belong to different channels, so each lane keeps to its column",
+            reason: columns_reason(Walk::Columns),
         }
     }
 
@@ -295,10 +270,6 @@ impl Geometry {
             Walk::Groups => {
                 let part = 32 * u64::from(p.chunk);
                 (u64::from(parts.start) * part, u64::from(parts.end) * part)
-            }
-            Walk::Across => {
-                let part = row * u64::from(p.planes_per_part) * u64::from(p.phases);
-                (u64::from(parts.start / p.phases) * part, u64::from(parts.end.div_ceil(p.phases)) * part)
             }
             Walk::Along => {
                 let (groups, chunks) = (parts.start / p.chunks..parts.end.div_ceil(p.chunks), p.chunks);

@@ -8,7 +8,7 @@ mod tuning;
 
 pub use facts::{AdapterKind, DeviceFacts};
 pub use geometry::{ROWS_GROUP, STEPS_PER_FOLD, Window};
-pub use operation::{Gradients, Operation, ParameterGradients, Plan};
+pub use operation::{Count, Gradients, Operation, ParameterGradients, Plan, mask_bytes};
 pub use program::{Access, Argument, Kernel, Program, Statistics, Walk};
 pub use tuning::Tuning;
 
@@ -34,8 +34,6 @@ pub struct Parameters {
     pub phases: u32,
     pub chunk: u32,
     pub chunks: u32,
-    pub segment: u32,
-    pub segments_per_fold: u32,
     pub columns: u32,
     pub rows: u32,
     pub rows_per_part: u32,

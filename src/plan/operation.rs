@@ -3,6 +3,7 @@
 use super::geometry::{Geometry, grid};
 use super::{Access, Argument, DeviceFacts, Dispatch, Kernel, Parameters, Program, Statistics, Tuning, Walk};
 use crate::config::{Activation, Config, Momentum, RunningVariance};
+use crate::dtype::DType;
 use crate::error::Error;
 use crate::shape::Shape;
 
@@ -16,12 +17,33 @@ pub enum Operation {
     /// Normalise with given statistics and keep what [`Operation::FrozenBackward`] needs: the mask of a ReLU that
     /// follows a residual.
     FrozenForward,
-    /// Let the running statistics follow the batch that training saved.
-    RunningUpdate,
     /// Gradients through [`Operation::Training`].
     Backward(Gradients),
     /// Gradients through [`Operation::FrozenForward`].
     FrozenBackward(Gradients),
+    /// A part of training: one moments record per channel.
+    Moments,
+    /// A part of training: this many records per channel into the saved statistics and one record.
+    Merge(u32),
+    /// A part of training: the running statistics follow the saved ones.
+    RunningUpdate(Count),
+    /// A part of training: normalise with saved statistics.
+    ScaleShift,
+    /// A part of backward: one pair of sums per channel.
+    BackwardSums,
+    /// A part of backward: this many pairs of sums per channel into gradients and coefficients.
+    BackwardMerge(u32, Gradients, Count),
+    /// A part of backward: the gradient of the input from coefficients.
+    BackwardInput,
+}
+
+/// Where the values per channel, m, are known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Count {
+    /// From the shape.
+    Shape,
+    /// From the merged record of each channel, read on the device: a batch of several parts.
+    Merged,
 }
 
 impl Operation {
@@ -31,9 +53,15 @@ impl Operation {
             Operation::Training => "training",
             Operation::Inference => "inference",
             Operation::FrozenForward => "frozen forward",
-            Operation::RunningUpdate => "running update",
             Operation::Backward(_) => "backward",
             Operation::FrozenBackward(_) => "frozen backward",
+            Operation::Moments => "moments",
+            Operation::Merge(_) => "merge",
+            Operation::RunningUpdate(_) => "running update",
+            Operation::ScaleShift => "scale and shift",
+            Operation::BackwardSums => "backward sums",
+            Operation::BackwardMerge(..) => "backward merge",
+            Operation::BackwardInput => "backward input",
         }
     }
 }
@@ -84,6 +112,12 @@ pub struct Plan {
     pub reason: &'static str,
 }
 
+/// Bytes of the mask that a ReLU after a residual leaves for backward: one bit per element in flat order, in `u32`
+/// words.
+pub fn mask_bytes(shape: &Shape) -> u64 {
+    u64::from(shape.elements().div_ceil(32)) * 4
+}
+
 struct Planner<'a> {
     shape: &'a Shape,
     config: &'a Config,
@@ -119,10 +153,12 @@ impl Plan {
         let empty = shape.elements() == 0;
         let tensor = tensor_bytes;
         let per_channel = 4 * u64::from(shape.channels());
+        let mut external = Vec::new();
         let (bytes_moved, reason) = match operation {
             Operation::Training => {
-                if config.running_update {
-                    planner.can_update()?;
+                let unbiased = config.running_update && config.running_variance == RunningVariance::Unbiased;
+                if unbiased && shape.values_per_channel() == 1 {
+                    return Err(Error::TooFewValues { values: 1 });
                 }
                 let mut slots = 0;
                 if !empty {
@@ -133,7 +169,7 @@ impl Plan {
                 if !empty {
                     reason = planner.apply(Kernel::ScaleShift, Statistics::Saved, planner.keeps_mask())?;
                     if config.running_update {
-                        planner.running_update()?;
+                        planner.running_update(Count::Shape)?;
                     }
                 }
                 (3 * tensor + 8 * per_channel, reason)
@@ -146,23 +182,71 @@ impl Plan {
                 }
                 (2 * tensor + 4 * per_channel, reason)
             }
-            Operation::RunningUpdate => {
-                planner.can_update()?;
-                let mut reason = "an empty batch changes nothing";
-                if !empty {
-                    planner.running_update()?;
-                    reason = "one value per channel needs no walk";
-                }
-                (8 * per_channel, reason)
-            }
             Operation::Backward(gradients) => planner.backward(gradients, Statistics::Saved)?,
             Operation::FrozenBackward(gradients) => planner.backward(gradients, Statistics::Running)?,
+            Operation::Moments => {
+                let slots = if empty { 0 } else { planner.reduce(Kernel::MomentsPartial, Statistics::Saved)? };
+                let merge = Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes);
+                planner.per_channel(Program { saved: false, merged: true, ..merge }, slots)?;
+                (tensor + 4 * per_channel, "each part leaves a record")
+            }
+            Operation::Merge(records) => {
+                let merge = Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes);
+                planner.per_channel(Program { merged: true, ..merge }, records)?;
+                external.push(Argument::Records);
+                ((8 + 4 * u64::from(records)) * per_channel, "records alone")
+            }
+            Operation::RunningUpdate(count) => {
+                let unbiased = config.running_variance == RunningVariance::Unbiased;
+                if unbiased && count == Count::Shape && shape.values_per_channel() == 1 {
+                    return Err(Error::TooFewValues { values: 1 });
+                }
+                if !(empty && count == Count::Shape) {
+                    planner.running_update(count)?;
+                }
+                (8 * per_channel, "channels alone")
+            }
+            Operation::ScaleShift => {
+                let mut reason = "an empty batch has nothing to normalise";
+                if !empty {
+                    reason = planner.apply(Kernel::ScaleShift, Statistics::Saved, planner.keeps_mask())?;
+                }
+                (2 * tensor + 6 * per_channel, reason)
+            }
+            Operation::BackwardSums => {
+                let slots = if empty { 0 } else { planner.reduce(Kernel::BackwardPartial, Statistics::Saved)? };
+                let merge = Program::new(Kernel::BackwardMerge, planner.tuning.merge_lanes);
+                planner.per_channel(Program { merged_sums: true, ..merge }, slots)?;
+                (2 * tensor + 6 * per_channel, "each part leaves its sums")
+            }
+            Operation::BackwardMerge(records, gradients, count) => {
+                let written = gradients.parameters != ParameterGradients::None;
+                let program = Program {
+                    dgamma: written && config.gamma,
+                    dbeta: written && config.beta,
+                    accumulate: gradients.parameters == ParameterGradients::Accumulate,
+                    coefficients: gradients.input,
+                    merged: count == Count::Merged,
+                    ..Program::new(Kernel::BackwardMerge, planner.tuning.merge_lanes)
+                };
+                planner.per_channel(program, records)?;
+                external.extend([Argument::Sums, Argument::Coefficients]);
+                ((8 + 2 * u64::from(records)) * per_channel, "sums alone")
+            }
+            Operation::BackwardInput => {
+                let mut reason = "an empty batch has no gradients";
+                if !empty {
+                    reason = planner.apply(Kernel::BackwardInput, Statistics::Saved, planner.keeps_mask())?;
+                }
+                external.push(Argument::Coefficients);
+                (3 * tensor + 8 * per_channel, reason)
+            }
         };
-        let residual = if config.residual && operation != Operation::RunningUpdate { tensor } else { 0 };
+        let residual = if config.residual { tensor } else { 0 };
         let dispatches = planner.dispatches;
         let mut plan = Self { operation, dispatches, scratch: Vec::new(), scratch_bytes: 0, bytes_moved, reason };
         plan.bytes_moved += residual;
-        plan.lay_out_scratch(shape, facts)?;
+        plan.lay_out_scratch(shape, facts, &external)?;
         for dispatch in &plan.dispatches {
             let needed = dispatch.program.arguments().len() as u64;
             if needed > u64::from(facts.storage_buffers) {
@@ -177,10 +261,11 @@ impl Plan {
         Ok(plan)
     }
 
-    fn lay_out_scratch(&mut self, shape: &Shape, facts: &DeviceFacts) -> Result<(), Error> {
+    fn lay_out_scratch(&mut self, shape: &Shape, facts: &DeviceFacts, external: &[Argument]) -> Result<(), Error> {
         for dispatch in &self.dispatches {
             for (argument, _) in dispatch.program.arguments() {
-                if argument.is_scratch() && self.scratch.iter().all(|s| s.0 != argument) {
+                let laid_out = external.contains(&argument) || self.scratch.iter().any(|s| s.0 == argument);
+                if argument.is_scratch() && !laid_out {
                     let entries = if argument == Argument::Coefficients { 1 } else { dispatch.parameters.slots.max(1) };
                     let bytes = argument.bytes_per_channel() * u64::from(shape.channels()) * u64::from(entries);
                     if bytes > facts.binding_bytes {
@@ -198,6 +283,23 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// How many bytes of an argument that is not in scratch the operation touches.
+    pub fn argument_bytes(&self, argument: Argument, shape: &Shape, dtype: DType) -> u64 {
+        let channels = u64::from(shape.channels());
+        match (argument, self.operation) {
+            (a, _) if a.is_tensor() => dtype.tensor_bytes(u64::from(shape.elements())),
+            (Argument::Batches, _) => 4,
+            (Argument::Mask, _) => mask_bytes(shape),
+            (Argument::Records, Operation::Merge(records)) => {
+                argument.bytes_per_channel() * channels * u64::from(records)
+            }
+            (Argument::Sums, Operation::BackwardMerge(records, ..)) => {
+                argument.bytes_per_channel() * channels * u64::from(records)
+            }
+            (argument, _) => argument.bytes_per_channel() * channels,
+        }
     }
 
     /// The name of the walk of the streaming kernels, for tables.
@@ -298,20 +400,13 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether the batch has the variance that the running one is to follow.
-    fn can_update(&self) -> Result<(), Error> {
-        match (self.config.running_variance, self.shape.values_per_channel()) {
-            (RunningVariance::Unbiased, 1) => Err(Error::TooFewValues { values: 1 }),
-            _ => Ok(()),
-        }
-    }
-
-    fn running_update(&mut self) -> Result<(), Error> {
+    fn running_update(&mut self, count: Count) -> Result<(), Error> {
         let lanes = self.tuning.merge_lanes;
         let program = Program {
             cumulative: self.config.momentum == Momentum::Cumulative,
             counted: self.config.count_batches || self.config.momentum == Momentum::Cumulative,
             unbiased: self.config.running_variance == RunningVariance::Unbiased,
+            merged: count == Count::Merged,
             ..Program::new(Kernel::RunningUpdate, lanes)
         };
         // All lanes read the counter before one writes it, so that they must be one workgroup.

@@ -50,10 +50,8 @@ impl Kernel {
 /// How a kernel goes through a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Walk {
-    /// Along large planes of one channel.
+    /// Along the planes of one channel (reduction), or of neighbouring ones (elementwise).
     Along,
-    /// Across the outer dimension, each lane at one place of a small plane.
-    Across,
     /// Down rows after which the channels repeat, each lane at one column.
     Columns,
     /// Along rows after which the channels repeat, with what each column needs kept in workgroup memory.
@@ -67,7 +65,6 @@ impl Walk {
     pub const fn name(self) -> &'static str {
         match self {
             Walk::Along => "along planes",
-            Walk::Across => "across planes",
             Walk::Columns => "down columns",
             Walk::Rows => "along rows",
             Walk::Groups => "in groups of 32",
@@ -126,12 +123,16 @@ pub enum Argument {
     Dgamma,
     /// Gradient of beta.
     Dbeta,
-    /// Scratch: moments records.
+    /// Moments records of parts; scratch, unless the caller brings them.
     Records,
-    /// Scratch: sums of backward.
+    /// Sums of backward of parts; scratch, unless the caller brings them.
     Sums,
-    /// Scratch: coefficients of dx.
+    /// Coefficients of dx; scratch, unless the caller brings them.
     Coefficients,
+    /// One moments record per channel.
+    Merged,
+    /// One pair of sums per channel.
+    MergedSums,
 }
 
 impl Argument {
@@ -156,6 +157,8 @@ impl Argument {
             Argument::Records => "records",
             Argument::Sums => "sums",
             Argument::Coefficients => "coefficients",
+            Argument::Merged => "merged",
+            Argument::MergedSums => "merged_sums",
         }
     }
 
@@ -167,7 +170,7 @@ impl Argument {
         )
     }
 
-    /// Whether it lies in the operation's scratch.
+    /// Whether it lies in the operation's scratch, unless the caller brings it.
     pub const fn is_scratch(self) -> bool {
         matches!(self, Argument::Records | Argument::Sums | Argument::Coefficients)
     }
@@ -175,8 +178,8 @@ impl Argument {
     /// Bytes per channel of what is not a tensor and has one entry per channel (or per record).
     pub const fn bytes_per_channel(self) -> u64 {
         match self {
-            Argument::Saved | Argument::Records => 16,
-            Argument::Sums | Argument::Coefficients => 8,
+            Argument::Saved | Argument::Records | Argument::Merged => 16,
+            Argument::Sums | Argument::MergedSums | Argument::Coefficients => 8,
             _ => 4,
         }
     }
@@ -216,6 +219,12 @@ pub struct Program {
     pub accumulate: bool,
     /// Whether the coefficients of dx are written (merge).
     pub coefficients: bool,
+    /// Whether the saved statistics are written (merge).
+    pub saved: bool,
+    /// Whether one record per channel is written (merge of moments), or a channel's count is read from one.
+    pub merged: bool,
+    /// Whether the merge of sums writes one pair per channel.
+    pub merged_sums: bool,
     /// Whether the weight of the new value is read from the batch counter.
     pub cumulative: bool,
     /// Whether a batch counter goes up.
@@ -253,6 +262,9 @@ impl Program {
             dbeta: false,
             accumulate: false,
             coefficients: false,
+            saved: true,
+            merged: false,
+            merged_sums: false,
             cumulative: false,
             counted: false,
             unbiased: false,
@@ -282,10 +294,12 @@ impl Program {
             }
             Kernel::MomentsMerge => {
                 add(true, Records, false);
-                add(true, Saved, true);
+                add(self.saved, Saved, true);
+                add(self.merged, Merged, true);
             }
             Kernel::RunningUpdate => {
                 add(true, Saved, false);
+                add(self.merged, Merged, false);
                 add(true, RunningMean, true);
                 add(true, RunningVariance, true);
                 add(self.counted || self.cumulative, Batches, true);
@@ -317,6 +331,8 @@ impl Program {
                 add(saved, Saved, false);
                 add(!saved, RunningMean, false);
                 add(!saved, RunningVariance, false);
+                add(self.merged, Merged, false);
+                add(self.merged_sums, MergedSums, true);
                 add(self.coefficients, Coefficients, true);
                 add(self.dgamma, Dgamma, true);
                 add(self.dbeta, Dbeta, true);

@@ -20,10 +20,8 @@ pub struct Tuning {
     pub part_quads_max: u32,
     /// Quads that an elementwise workgroup covers.
     pub apply_quads: u32,
-    /// Planes of at least this many quads are reduced along the plane.
+    /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows.
     pub reduce_along_quads: u32,
-    /// Channels-first planes of at least this many elements are reduced across the planes; smaller ones as columns.
-    pub reduce_across_inner: u32,
     /// Planes of at least this many quads are written along the plane; smaller ones as columns.
     pub apply_along_quads: u32,
     /// Whether rows are swept in the order of memory rather than walked down column by column.
@@ -49,8 +47,7 @@ impl Tuning {
                     part_quads_max: 16_384,
                     apply_quads: 4096,
                     reduce_along_quads: 4 * lanes,
-                    reduce_across_inner: 16,
-                    apply_along_quads: lanes,
+                    apply_along_quads: 4 * lanes,
                     rows: true,
                     column_rows: 1,
                 }
@@ -64,8 +61,7 @@ impl Tuning {
                 part_quads_min: 4096,
                 part_quads_max: 65_536,
                 apply_quads: 4096,
-                reduce_along_quads: 4096,
-                reduce_across_inner: 32,
+                reduce_along_quads: 8,
                 apply_along_quads: 4096,
                 rows: false,
                 column_rows: 8,
@@ -90,7 +86,6 @@ impl Tuning {
             part_quads_max: self.part_quads_max.max(self.part_quads_min).max(reduce_lanes),
             apply_quads: self.apply_quads.max(1),
             reduce_along_quads: self.reduce_along_quads.max(4),
-            reduce_across_inner: self.reduce_across_inner.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
             // A column's largest state is 96 bytes.
             rows: self.rows && facts.workgroup_memory >= 96 * ROWS_GROUP,

@@ -6,12 +6,12 @@ use wgpu_batchnorm::host::encode;
 use wgpu_batchnorm::host::timing::{Copy, CopyKernel, Measured, Spread, Timer, Work, milliseconds};
 use wgpu_batchnorm::{Bound, Config, Shape};
 
-use super::data::Data;
-use super::report::{Beside, GpuFigures};
+use super::data::{Case, Data};
+use super::report::{Beside, Details, GpuFigures, is_conclusive};
 use super::subject::Subject;
-use super::verify::{Verdict, Written, verify};
 use super::{Operation, Wrong};
 use crate::failure::Failure;
+use crate::verify::Verdict;
 
 /// What is asked of a measurement.
 pub struct Settings<'a> {
@@ -43,7 +43,9 @@ pub async fn measure(
     let mut verdicts = Vec::new();
     for &operation in *operations {
         let written = run_once(timer, &subject, shape, config, operation).await?;
-        verdicts.push(verify(operation, shape, config, data, &written)?);
+        let verdict = Case { operation, shape, config, data }.verify(&written.out, &written.gradients)?;
+        verdicts
+            .push(verdict.ok_or_else(|| Failure::Failed(format!("{shape} is empty: there is nothing to measure")))?);
     }
 
     phase("finding the best copy");
@@ -63,35 +65,40 @@ pub async fn measure(
     let mut figures = Vec::new();
     for (index, &operation) in operations.iter().enumerate() {
         let verdict = &verdicts[index];
-        if verdict.worst.ratio > 1.0 {
-            figures.push(Err(Wrong { operation, verdict: *verdict }));
+        if !verdict.passed() {
+            figures.push(Err(Wrong { operation, processor: "GPU", verdict: *verdict }));
             continue;
         }
         let plan = subject.plan(operation);
         let (main, by_round) = (Beside::from(&cold[index]), cold[index].ratio());
-        let (worst_tensor, worst_error, bound) = GpuFigures::verdict(verdict);
-        figures.push(Ok(GpuFigures {
-            strategy: plan.strategy(),
-            bytes_moved: plan.bytes_moved,
-            gpu_ms: main.ms,
-            copy_ms: main.copy_ms,
-            ratio_to_copy: main.ratio_to_copy,
-            ratio_by_round: by_round,
+        let details = Details {
             ratio_limit: plan.bytes_moved as f64 / (2 * bytes) as f64,
-            conclusive: GpuFigures::is_conclusive(&by_round),
+            ratio_by_round: by_round,
+            ratio_of_fastest: cold[index].ratio_of_fastest(),
+            conclusive: is_conclusive(&by_round),
             bytes_per_second: plan.bytes_moved as f64 / (main.ms.median / 1e3),
             copy_form: kernel.form().to_string(),
             driver_copy_ms: Spread::of(&driver),
             hot: Beside::from(&hot[index]),
             submission: Beside::from(&submission[index]),
-            end_to_end_ms: end_to_end(timer, &subject, config, operation, data).await?,
             sets: subject.sets.len(),
-            worst_tensor,
-            worst_error,
-            bound,
+        };
+        figures.push(Ok(GpuFigures {
+            strategy: plan.strategy(),
+            bytes_moved: plan.bytes_moved,
+            cold: main,
+            end_to_end_ms: end_to_end(timer, &subject, config, operation, data).await?,
+            verdict: *verdict,
+            details,
         }));
     }
     Ok(figures)
+}
+
+/// What an operation wrote: y or dx, and dgamma and dbeta where there are any.
+struct Written {
+    out: Vec<f32>,
+    gradients: [Vec<f32>; 2],
 }
 
 /// Runs an operation on the first set and reads what it wrote.
@@ -187,11 +194,12 @@ async fn end_to_end(
 
 impl std::fmt::Display for Wrong {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Verdict { tensor, worst } = self.verdict;
+        let Verdict { tensor, worst, .. } = self.verdict;
         write!(
             f,
-            "{} is wrong: {tensor}[{}] is {:e}, expected {:e} ± {:e}",
+            "{} on the {} is wrong: {tensor}[{}] is {:e}, expected {:e} ± {:e}",
             self.operation.name(),
+            self.processor,
             worst.index,
             worst.got,
             worst.expected,

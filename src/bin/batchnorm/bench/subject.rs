@@ -44,7 +44,7 @@ pub struct Subject {
 }
 
 /// How many sets it takes to leave a cache behind four times over.
-fn sets_for(set_bytes: u64, cache_bytes: u64) -> u64 {
+pub fn sets_for(set_bytes: u64, cache_bytes: u64) -> u64 {
     let most = (MEMORY_BYTES / set_bytes.max(1)).clamp(1, SETS_MAX);
     // Two at least: a set that is used again at once is found in the cache in part, however large it is.
     (4 * cache_bytes).div_ceil(set_bytes.max(1)).max(2).min(most)
@@ -116,14 +116,9 @@ impl Subject {
             inference.bind(
                 device,
                 &InferenceBuffers {
-                    x: set.x.slice(..),
-                    residual: None,
-                    mask: None,
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
-                    mean: mean.slice(..),
-                    variance: variance.slice(..),
-                    y: set.out.slice(..),
+                    ..InferenceBuffers::new(set.x.slice(..), mean.slice(..), variance.slice(..), set.out.slice(..))
                 },
             )
         };
@@ -132,15 +127,9 @@ impl Subject {
             training.bind(
                 device,
                 &TrainingBuffers {
-                    x: set.x.slice(..),
-                    residual: None,
-                    mask: None,
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
-                    running: None,
-                    saved: set.saved.slice(..),
-                    y: set.out.slice(..),
-                    scratch: None,
+                    ..TrainingBuffers::new(set.x.slice(..), set.saved.slice(..), set.out.slice(..))
                 },
             )
         };
@@ -150,17 +139,12 @@ impl Subject {
             backward.bind(
                 device,
                 &BackwardBuffers {
-                    x: set.x.slice(..),
-                    dy: set.dy.slice(..),
-                    saved: set.saved.slice(..),
-                    mask: None,
                     gamma: Some(gamma.slice(..)),
                     beta: Some(beta.slice(..)),
                     dx: Some(set.out.slice(..)),
                     dgamma: Some(dgamma.slice(..)),
                     dbeta: Some(dbeta.slice(..)),
-                    dresidual: None,
-                    scratch: None,
+                    ..BackwardBuffers::new(set.x.slice(..), set.dy.slice(..), set.saved.slice(..))
                 },
             )
         };

@@ -8,6 +8,7 @@ pub mod settings;
 use std::path::PathBuf;
 
 use wgpu_batchnorm::check::bounds;
+use wgpu_batchnorm::host::state::layer_meant;
 use wgpu_batchnorm::host::{State, decode, encode, files};
 use wgpu_batchnorm::{Config, Error, Momentum, Shape, reference};
 
@@ -179,7 +180,12 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
         json::write_whole(path, &files::write_npy(y)?)?;
     }
     if let Some(path) = &arguments.state_out {
-        json::write_whole(path, &outcome.state.write(arguments.layer.as_deref(), state_file.as_deref())?)?;
+        // A layer that was read without its name is replaced under it.
+        let layer = match &state_file {
+            Some(file) => Some(layer_meant(file, arguments.layer.as_deref())?),
+            None => arguments.layer.clone(),
+        };
+        json::write_whole(path, &outcome.state.write(layer.as_deref(), state_file.as_deref())?)?;
     }
     Ok(())
 }

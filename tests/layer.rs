@@ -7,7 +7,8 @@ use wgpu_batchnorm::check::{bounds, compare};
 use wgpu_batchnorm::host::{Gpu, State, files};
 use wgpu_batchnorm::plan::Gradients;
 use wgpu_batchnorm::{
-    Activation, Config, Error, Layer, LayerBackward, LayerForward, Mode, RunningVariance, Shape, reference,
+    Activation, Config, Error, Layer, LayerBackward, LayerForward, Mode, RunningVariance, Shape, mask_bytes, reference,
+    wgpu,
 };
 
 const STATE: &[u8] = include_bytes!("../examples/data/crepe_tiny_state.safetensors");
@@ -185,8 +186,17 @@ async fn what_a_layer_cannot_do_is_refused() {
 
 #[pollster::test]
 async fn every_mode_matches_the_reference_and_recomputation_updates_once() {
+    every_mode(false).await;
+}
+
+#[pollster::test]
+async fn every_mode_with_a_residual_matches_the_reference() {
+    every_mode(true).await;
+}
+
+async fn every_mode(with_residual: bool) {
     let gpu = Gpu::new().await.unwrap();
-    let config = Config { activation: Activation::Relu, ..Config::pytorch() };
+    let config = Config { activation: Activation::Relu, residual: with_residual, ..Config::pytorch() };
     let channels = 5;
     let layer = Layer::new(gpu.norms(), channels as u32, &config).unwrap();
     let (gamma, beta) = (noise(channels, 1), noise(channels, 2));
@@ -200,13 +210,19 @@ async fn every_mode_matches_the_reference_and_recomputation_updates_once() {
         let (x, dy) = (noise(count, 10 + round as u64), noise(count, 20 + round as u64));
         let tensor = |values: &[f32]| gpu.buffer("tensor", bytemuck::cast_slice(values));
         let (x_buffer, dy_buffer) = (tensor(&x), tensor(&dy));
+        let residual = noise(count, 30 + round as u64);
+        let (residual_buffer, dresidual) = (tensor(&residual), gpu.empty("dresidual", 4 * count as u64));
+        let mask = gpu.empty("mask", mask_bytes(&shape));
+        let if_any = |buffer| Some(wgpu::Buffer::slice(buffer, ..)).filter(|_| with_residual);
         let (y, dx) = (gpu.empty("y", 4 * count as u64), gpu.empty("dx", 4 * count as u64));
-        let forward = LayerForward { x: x_buffer.slice(..), y: y.slice(..), residual: None, mask: None };
+        let (residual_slice, mask) = (if_any(&residual_buffer), if_any(&mask));
+        let forward = LayerForward { x: x_buffer.slice(..), y: y.slice(..), residual: residual_slice, mask };
         let dx_slice = Some(dx.slice(..));
         let (x_slice, dy_slice) = (x_buffer.slice(..), dy_buffer.slice(..));
-        let back = LayerBackward { x: x_slice, dy: dy_slice, mask: None, dx: dx_slice, dresidual: None };
+        let back = LayerBackward { x: x_slice, dy: dy_slice, mask, dx: dx_slice, dresidual: if_any(&dresidual) };
         let x = wide(&shape, &x);
         let dy = wide(&shape, &dy);
+        let residual = with_residual.then(|| wide(&shape, &residual));
 
         let before = (state.running_mean.clone().unwrap(), state.running_variance.clone().unwrap());
         let (old_mean, old_variance) = (wide1(&before.0), wide1(&before.1));
@@ -221,7 +237,7 @@ async fn every_mode_matches_the_reference_and_recomputation_updates_once() {
                 variance: variance.view(),
                 gamma: Some(gamma.view()),
                 beta: Some(beta.view()),
-                residual: None,
+                residual: residual.as_ref().map(|r| r.view()),
             };
             let kind = if running { bounds::Statistics::Given } else { bounds::Statistics::Batch };
             let step = layer.forward(mode, &shape, &forward).unwrap();
@@ -240,12 +256,16 @@ async fn every_mode_matches_the_reference_and_recomputation_updates_once() {
                 variance: variance.view(),
                 gamma: Some(gamma.view()),
                 beta: Some(beta.view()),
-                residual: None,
+                residual: residual.as_ref().map(|r| r.view()),
                 frozen: running,
             };
             let (expected, bound) = (reference::backward(&backward, &config), bounds::backward(&backward, &config));
             let got = gpu.read_f32(&dx, count).await.unwrap();
             hold(&format!("dx {what}"), &got, &expected.dx, &bound.dx);
+            if let (Some(expected), Some(bound)) = (&expected.dresidual, &bound.dresidual) {
+                let got = gpu.read_f32(&dresidual, count).await.unwrap();
+                hold(&format!("dresidual {what}"), &got, expected, bound);
+            }
             let [dgamma, dbeta] = [layer.gamma(), layer.beta()].map(|p| &p.unwrap().gradient);
             let got = gpu.read_f32(dgamma, channels).await.unwrap();
             hold(&format!("dgamma {what}"), &got, &expected.dgamma, &bound.dgamma);

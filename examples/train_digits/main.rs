@@ -1,8 +1,8 @@
 //! A training prototype: a multilayer perceptron learns 1 797 handwritten digits on the device, with and without batch
 //! normalisation, and draws what batch normalisation is for.
 //!
-//! `cargo run --release --features cli --example train_digits` trains with three learning rates, then five seeds with
-//! batch normalisation; it prints the held-out accuracies and draws the loss curves into `--out`.
+//! `cargo run --release --features cli --example train_digits` trains with three learning rates, then four more
+//! seeds with batch normalisation; it prints the held-out accuracies and draws the loss curves into `--out`.
 
 mod data;
 mod network;
@@ -24,7 +24,7 @@ use plot::Curve;
 #[command(about = "Trains a multilayer perceptron on 1 797 handwritten digits, with and without batch normalisation")]
 struct Arguments {
     /// Passes over the images
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 20)]
     epochs: u32,
     /// Runs with batch normalisation, of which the median accuracy is told
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]

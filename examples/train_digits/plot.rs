@@ -43,7 +43,7 @@ where
     area.fill(&WHITE)?;
     let epochs = curves.iter().map(|curve| curve.losses.len()).max().unwrap_or(1);
     for (panel, batch_norm) in area.split_evenly((1, 2)).iter().zip([false, true]) {
-        let title = if batch_norm { "with batch normalisation" } else { "without" };
+        let title = if batch_norm { "with batch normalisation" } else { "without batch normalisation" };
         let mut chart = ChartBuilder::on(panel)
             .caption(title, ("sans-serif", 20))
             .margin(10)
@@ -57,7 +57,7 @@ where
             .x_label_formatter(&|epoch| format!("{epoch:.0}"))
             .y_label_formatter(&|loss| format!("{loss}"))
             .label_style(("sans-serif", 14))
-            .light_line_style(WHITE)
+            .max_light_lines(0)
             .draw()?;
         for (&rate, colour) in rates.iter().zip(COLOURS) {
             let Some(curve) = curves.iter().find(|c| c.rate == rate && c.batch_norm == batch_norm) else { continue };

@@ -85,7 +85,7 @@ fn reduce_part(index: u32, lane: u32) {
             if (chunk_first == 0u && start % 4u != 0u) {
                 gather_masked(&state, start / 4u, within(start / 4u, start, end));
             }
-            if ((start + 3u) / 4u + chunk_first + parameters.chunk >= end / 4u && own_tail) {
+            if (chunk_first + parameters.chunk >= parameters.inner / 4u && own_tail) {
                 gather_masked(&state, end / 4u, within(end / 4u, start, end));
             }
         }

@@ -9,9 +9,11 @@ pub mod config;
 pub mod cpu;
 pub mod dtype;
 pub mod error;
+pub mod fold;
 #[cfg(feature = "host")]
 pub mod host;
 mod kernel;
+pub mod layer;
 pub mod operation;
 pub mod parts;
 pub mod plan;
@@ -24,6 +26,8 @@ pub use batch_norm::{BatchNorm, Options};
 pub use config::{Activation, Config, Momentum, RunningVariance};
 pub use dtype::DType;
 pub use error::Error;
+pub use fold::fold;
+pub use layer::{Layer, LayerBackward, LayerForward, Mode};
 pub use operation::{
     BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, Prepared, RunningStatistics, TrainingBuffers,
 };

@@ -21,7 +21,7 @@ pub struct Adapter {
 /// What of the graphics stack a task needs beside an adapter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
-    /// GL beside Vulkan, and the validation layer; on Linux only.
+    /// GL beside Vulkan, the validation layer, and the compiler for AMD; on Linux only.
     pub for_tests: bool,
     /// SwiftShader beside lavapipe; on Linux only.
     pub swiftshader: bool,
@@ -46,6 +46,8 @@ pub fn set_up(wanted: Wanted) -> Result<Setup, Failure> {
             (Need::Gl, wanted.for_tests && !has("gl")),
             (Need::Validation, wanted.for_tests && !packages::has_validation_layer()),
             (Need::SwiftShader, wanted.swiftshader && packages::swiftshader().is_none()),
+            // Its compiler is a test's.
+            (Need::Radeon, wanted.for_tests && packages::radeon().is_none()),
         ]
         .into_iter()
         .filter_map(|(need, missing)| missing.then_some(need))

@@ -32,9 +32,14 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
 }
 
+/// Where a program of this repository is, once it is built.
+pub fn program(name: &str) -> Result<PathBuf, Failure> {
+    Ok(built()?.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
 /// The `batchnorm` program, once it is built.
 pub fn batchnorm(arguments: &[&str]) -> Result<Command, Failure> {
-    let mut command = command(built()?.join(format!("batchnorm{}", std::env::consts::EXE_SUFFIX)), arguments);
+    let mut command = command(program("batchnorm")?, arguments);
     quiet_egl(&mut command)?;
     Ok(command)
 }

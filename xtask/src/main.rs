@@ -8,6 +8,7 @@ mod ledger;
 mod output;
 mod packages;
 mod portability;
+mod shader_stats;
 mod test;
 
 use std::process::ExitCode;
@@ -24,6 +25,10 @@ cargo xtask test [OPTIONS]      builds and runs all tests: on the host, on every
                                 iteration), examples, and the conformance cases
     --all-adapters              installs SwiftShader too (inside chromium's package) and includes it
     --full                      adds a sweep of 2000 random shapes on the best adapter and 300 on each other
+cargo xtask shader-stats        compiles every kernel with AMD's compiler, which needs no hardware, and writes what it
+                                makes of them to benches/shader-stats.md
+    --check                     fails where a kernel spills registers or its loop waits for memory; writes nothing
+    --dump DIRECTORY            writes the assembly
 cargo xtask msrv                checks with the oldest Rust that Cargo.toml promises
 cargo xtask wasm                builds the library for the browser
 ";
@@ -36,6 +41,7 @@ fn main() -> ExitCode {
         Some((first, rest)) => match first.as_str() {
             "bench" => bench::bench(rest),
             "test" => test::test(rest),
+            "shader-stats" => shader_stats::shader_stats(rest),
             "msrv" => portability::msrv(rest),
             "wasm" => portability::wasm(rest),
             other => Err(Failure::new(format!("there is no task `{other}`; `cargo xtask` lists them"))),

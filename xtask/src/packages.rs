@@ -17,6 +17,8 @@ pub enum Need {
     Validation,
     /// SwiftShader, which comes inside chromium.
     SwiftShader,
+    /// Mesa's Vulkan driver for AMD, whose compiler needs no hardware.
+    Radeon,
 }
 
 impl Need {
@@ -26,6 +28,7 @@ impl Need {
             Need::Gl => "a software GL driver",
             Need::Validation => "the Vulkan validation layer",
             Need::SwiftShader => "SwiftShader",
+            Need::Radeon => "Mesa's Vulkan driver for AMD",
         }
     }
 }
@@ -48,6 +51,7 @@ const MANAGERS: [Manager; 3] = [
             Need::Gl => &["libegl1", "libgl1-mesa-dri", "libgles2"],
             Need::Validation => &["vulkan-validationlayers"],
             Need::SwiftShader => &["chromium"],
+            Need::Radeon => &["mesa-vulkan-drivers", "libvulkan1"],
         },
     },
     Manager {
@@ -59,6 +63,7 @@ const MANAGERS: [Manager; 3] = [
             Need::Gl => &["mesa-libEGL", "mesa-dri-drivers", "libglvnd-gles"],
             Need::Validation => &["vulkan-validation-layers"],
             Need::SwiftShader => &["chromium"],
+            Need::Radeon => &["mesa-vulkan-drivers", "vulkan-loader"],
         },
     },
     Manager {
@@ -70,6 +75,7 @@ const MANAGERS: [Manager; 3] = [
             Need::Gl => &["mesa", "libglvnd"],
             Need::Validation => &["vulkan-validation-layers"],
             Need::SwiftShader => &["chromium"],
+            Need::Radeon => &["vulkan-radeon", "vulkan-icd-loader"],
         },
     },
 ];
@@ -131,6 +137,12 @@ pub fn swiftshader() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// The file of Mesa's driver for AMD.
+pub fn radeon() -> Option<PathBuf> {
+    let is_radeon = |file: &PathBuf| file.file_name().is_some_and(|n| n.to_string_lossy().starts_with("radeon_icd"));
+    vulkan_drivers().into_iter().find(is_radeon)
+}
+
 /// The files of all Vulkan drivers that the loader finds by itself.
 pub fn vulkan_drivers() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = ["/usr/share", "/usr/local/share", "/etc"]
@@ -151,7 +163,7 @@ mod tests {
     #[test]
     fn every_manager_has_packages_for_every_need() {
         for manager in &MANAGERS {
-            for need in [Need::Vulkan, Need::Gl, Need::Validation, Need::SwiftShader] {
+            for need in [Need::Vulkan, Need::Gl, Need::Validation, Need::SwiftShader, Need::Radeon] {
                 assert!(!(manager.packages)(need).is_empty(), "{} {need:?}", manager.program);
             }
         }

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::output::Suites;
 
+const TEST: [&str; 5] = ["test", "--release", "--workspace", "--features", "cli"];
 const CONFORMANCE: &str = "tests/conformance";
 
 #[derive(Default)]
@@ -41,13 +42,13 @@ pub fn test(arguments: &[String]) -> Result<(), Failure> {
 fn run_all(options: &Options, ledger: &mut Ledger, suites: &mut Suites) -> Result<(), Failure> {
     ledger.step("build", || {
         run(&mut cargo(&BUILD))?;
-        run(&mut cargo(&["test", "--release", "--features", "cli", "--no-run"]))
+        run(cargo(&TEST).arg("--no-run"))
     })?;
     let setup =
         ledger.step("set-up", || adapters::set_up(Wanted { for_tests: true, swiftshader: options.all_adapters }))?;
 
-    ledger.attempt("xtask's own tests", || run(&mut cargo(&["test", "--release", "--package", "xtask", "--quiet"])));
-    let mut tests = cargo(&["test", "--release", "--features", "cli", "--no-fail-fast"]);
+    let mut tests = cargo(&TEST);
+    tests.arg("--no-fail-fast");
     println!("\n== tests");
     let passed = run_reading(prepared(&mut tests, &setup)?, |line| suites.read(line));
     for suite in suites.with_tests() {

@@ -1,0 +1,180 @@
+//! What is paid once is paid once, and what is paid at every step is next to nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use wgpu_batchnorm::plan::{DeviceFacts, Operation, Plan, Tuning};
+use wgpu_batchnorm::{Config, DType, Gradients, Shape, TrainingBuffers};
+
+use crate::Stub;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+#[allow(unsafe_code)]
+// SAFETY: every call goes to the system's allocator unchanged; the counter neither allocates nor is dropped.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations_of(|| drop(std::hint::black_box(Box::new(7)))), 1);
+    assert_eq!(allocations_of(|| ()), 0);
+}
+
+/// Against the same commands recorded by hand: wgpu's pass keeps them in lists that grow.
+#[test]
+fn recording_allocates_nothing_of_ours() {
+    const STEPS: usize = 1000;
+    let stub = Stub::new();
+    let shape = Shape::nchw(4, 3, 5, 5).unwrap();
+    let config = Config { gamma: false, beta: false, ..Config::pytorch() };
+    let (x, saved, y) = (stub.buffer(1200), stub.buffer(48), stub.buffer(1200));
+    let training = stub.norms.training(&shape, &config).unwrap();
+    let buffers = TrainingBuffers::new(x.slice(..), saved.slice(..), y.slice(..));
+    let bound = training.bind(&stub.device, &buffers).unwrap();
+
+    let module = stub.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(
+            "@group(0) @binding(0) var<storage, read_write> a: array<u32>;
+            @compute @workgroup_size(1) fn main() { a[0] = 1u; }"
+                .into(),
+        ),
+    });
+    let pipelines: Vec<_> = (0..bound.dispatches())
+        .map(|_| {
+            stub.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: None,
+                module: &module,
+                entry_point: None,
+                compilation_options: Default::default(),
+                cache: None,
+            })
+        })
+        .collect();
+    let groups: Vec<_> = pipelines
+        .iter()
+        .map(|pipeline| {
+            stub.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &[wgpu::BindGroupEntry { binding: 0, resource: x.as_entire_binding() }],
+            })
+        })
+        .collect();
+    let (mut by_hand, mut ours) = (0, 0);
+    stub.submit(|pass| {
+        by_hand = allocations_of(|| {
+            for _ in 0..STEPS {
+                for (pipeline, group) in pipelines.iter().zip(&groups) {
+                    pass.set_pipeline(pipeline);
+                    pass.set_bind_group(0, group, &[]);
+                    pass.dispatch_workgroups(1, 1, 1);
+                }
+            }
+        });
+    });
+    stub.submit(|pass| ours = allocations_of(|| (0..STEPS).for_each(|_| bound.record(pass))));
+    assert!(ours <= by_hand, "{STEPS} steps allocated {ours} times; the same commands by hand {by_hand} times");
+    stub.is_clean();
+}
+
+#[test]
+fn a_program_is_compiled_once_whatever_the_shapes() {
+    let stub = Stub::new();
+    let prepare = |n: usize| {
+        let shape = Shape::nchw(n, 8, 16, 16).unwrap();
+        for config in [Config::pytorch(), Config { epsilon: 0.1, ..Config::keras() }] {
+            stub.norms.training(&shape, &config).unwrap();
+            stub.norms.inference(&shape, &config).unwrap();
+            stub.norms.backward(&shape, &config, Gradients::ALL).unwrap();
+        }
+    };
+    assert_eq!(stub.norms.pipelines(), 0, "nothing is compiled before it is needed");
+    prepare(4);
+    let compiled = stub.norms.pipelines();
+    let clone = stub.norms.clone();
+    (5..40).for_each(prepare);
+    assert_eq!((stub.norms.pipelines(), clone.pipelines()), (compiled, compiled));
+    let half = Config { dtype: DType::F16, ..Config::pytorch() };
+    clone.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
+    assert_eq!(stub.norms.pipelines(), compiled + 1, "all clones share the pipelines");
+    stub.is_clean();
+}
+
+/// Binding anew at each step is what hosts do that pool their memory: it must not compile.
+#[test]
+fn binding_again_compiles_nothing() {
+    let stub = Stub::new();
+    let shape = Shape::nchw(4, 3, 5, 5).unwrap();
+    let config = Config { gamma: false, beta: false, ..Config::pytorch() };
+    let training = stub.norms.training(&shape, &config).unwrap();
+    let buffer = stub.buffer(1 << 16);
+    let mut compiled = stub.norms.pipelines();
+    for turn in 0..10 {
+        let saved = stub.buffer(48);
+        let (x, y) = (buffer.slice(2048 * turn..2048 * turn + 1200), buffer.slice(40_960 + 2048 * turn..));
+        training.bind(&stub.device, &TrainingBuffers::new(x, saved.slice(..), y)).unwrap();
+        if turn == 0 {
+            // x and y in one buffer are a variant of their own.
+            compiled = stub.norms.pipelines();
+        }
+    }
+    assert_eq!(stub.norms.pipelines(), compiled);
+}
+
+/// 10 µs, the best of many tries: the machine may be busy with other things.
+#[test]
+fn a_plan_takes_microseconds() {
+    let facts = DeviceFacts::FLOOR;
+    let tuning = Tuning::for_device(&facts);
+    for (dimensions, axis) in [
+        (&[32usize, 64, 56, 56][..], 1),
+        (&[32, 56, 56, 64], -1),
+        (&[256, 1000], 1),
+        (&[2, 3, 2000, 2000], 1),
+        (&[50_000, 131], 1),
+    ] {
+        let shape = Shape::new(dimensions, axis).unwrap();
+        for operation in [Operation::Training, Operation::Inference, Operation::Backward(Gradients::ALL)] {
+            let plan = || Plan::new(operation, &shape, &Config::pytorch(), &facts, &tuning).unwrap();
+            let best = (0..200)
+                .map(|_| {
+                    let start = Instant::now();
+                    std::hint::black_box(plan());
+                    start.elapsed()
+                })
+                .min();
+            assert!(best <= Some(Duration::from_micros(10)), "{operation:?} of {shape}: {best:?}");
+        }
+    }
+}

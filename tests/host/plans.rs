@@ -1,0 +1,338 @@
+//! What holds of every plan, over thousands of random shapes, tunings and devices.
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use wgpu_batchnorm::plan::{Count, DeviceFacts, Dispatch, Kernel, Operation, Plan, ROWS_GROUP, Tuning, Walk, Window};
+use wgpu_batchnorm::{Activation, Config, DType, Error, Gradients, ParameterGradients, RunningVariance, Shape};
+
+const OPERATIONS: [Operation; 14] = [
+    Operation::Training,
+    Operation::Inference,
+    Operation::FrozenForward,
+    Operation::Backward(Gradients::ALL),
+    Operation::Backward(Gradients::INPUT),
+    Operation::Backward(Gradients::PARAMETERS),
+    Operation::FrozenBackward(Gradients::ALL),
+    Operation::FrozenBackward(Gradients { input: true, parameters: ParameterGradients::Accumulate }),
+    Operation::Moments,
+    Operation::RunningUpdate(Count::Shape),
+    Operation::ScaleShift,
+    Operation::BackwardSums,
+    Operation::BackwardMerge(3, Gradients::ALL, Count::Merged),
+    Operation::BackwardInput,
+];
+
+fn config(dtype: usize, flags: u32) -> Config {
+    let has = |bit: u32| flags & (1 << bit) != 0;
+    Config {
+        dtype: DType::ALL[dtype],
+        gamma: has(0),
+        beta: has(1),
+        residual: has(2),
+        activation: if has(3) { Activation::Relu } else { Activation::None },
+        running_update: has(4),
+        count_batches: has(5),
+        running_variance: RunningVariance::Population,
+        ..Config::pytorch()
+    }
+}
+
+prop_compose! {
+    fn any_tuning()(
+        lanes in proptest::array::uniform3(0u32..9),
+        counts in proptest::array::uniform3(0u32..4000),
+        max in 0u32..100_000,
+        along in proptest::array::uniform2(0u32..100),
+        rows in any::<bool>(),
+        column_rows in 0u32..5,
+    ) -> Tuning {
+        Tuning {
+            reduce_lanes: 1 << lanes[0],
+            apply_lanes: 1 << lanes[1],
+            merge_lanes: 1 << lanes[2],
+            reduce_workgroups: counts[0],
+            part_quads_min: counts[1],
+            part_quads_max: max,
+            apply_quads: counts[2],
+            reduce_along_quads: along[0],
+            apply_along_quads: along[1],
+            rows,
+            column_rows: 1 << column_rows,
+        }
+    }
+}
+
+prop_compose! {
+    /// Devices at and above the floor, and some that bind little at once, so that small tensors are cut.
+    fn any_facts()(
+        binding in prop_oneof![Just(128u64 << 20), (8u64..1000).prop_map(|n| n * 256)],
+        alignment in prop_oneof![Just(256u64), Just(32)],
+        dimension in prop_oneof![Just(65_535u32), 40u32..500],
+        memory in prop_oneof![Just(16_384u32), Just(1024), Just(65_536)],
+    ) -> DeviceFacts {
+        DeviceFacts {
+            binding_bytes: binding,
+            offset_alignment: alignment,
+            workgroups_per_dimension: dimension,
+            workgroup_memory: memory,
+            ..DeviceFacts::FLOOR
+        }
+    }
+}
+
+prop_compose! {
+    /// Up to some ten thousand elements, of which each can be looked at.
+    fn small_shape()(
+        channels in prop_oneof![1usize..10, 1usize..150],
+        inner in prop_oneof![Just(1usize), 1usize..20, 1usize..400],
+        seed in any::<usize>(),
+    ) -> Shape {
+        let most = (30_000 / (channels * inner)).max(1);
+        Shape::new(&[1 + seed % most, channels, inner], 1).unwrap()
+    }
+}
+
+prop_compose! {
+    /// Up to 2³¹ elements. A part is at most 2²¹ elements long and leaves 16 bytes a channel, a hundredth of it up to
+    /// 1300 channels of halves; wider rows take more scratch than is allowed here.
+    fn large_shape()(
+        outer in 0u32..31,
+        channels in 0u32..11,
+        inner in 0u32..31,
+        jitter in proptest::array::uniform3(0.5f64..1.0),
+    ) -> Shape {
+        let of = |exponent: u32, jitter: f64| (((1u64 << exponent) as f64 * jitter) as usize).max(1);
+        let channels = of(channels, jitter[0]);
+        let inner = of(inner, jitter[1]).min((1 << 31) / channels).max(1);
+        let outer = of(outer, jitter[2]).min((1 << 31) / channels / inner).max(1);
+        Shape::new(&[outer, channels, inner], 1).unwrap()
+    }
+}
+
+/// Elements that a workgroup reduces or writes, as the head of each walk tells it.
+fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Vec<std::ops::Range<u64>> {
+    let (p, program) = (&dispatch.parameters, &dispatch.program);
+    let [outer, channels, inner, elements] =
+        [shape.outer(), shape.channels(), shape.inner(), shape.elements()].map(u64::from);
+    let [part, column] = [part, column].map(u64::from);
+    let [planes_per_part, chunk, chunks, rows_per_part] =
+        [p.planes_per_part, p.chunk, p.chunks, p.rows_per_part].map(u64::from);
+    let reduces = matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial);
+    let mut ranges = Vec::new();
+    match program.walk {
+        Some(Walk::Along) if reduces => {
+            let (group, k) = (part / chunks, part % chunks);
+            for o in (group * planes_per_part..(group + 1) * planes_per_part).take_while(|o| *o < outer) {
+                let start = (o * channels + column) * inner;
+                let end = start + inner;
+                // The last chunk takes what is left, so that no quad is in two.
+                let first = start.div_ceil(4) + k * chunk;
+                let last = (first + chunk).min(end / 4);
+                if first < last {
+                    ranges.push(4 * first..4 * last);
+                }
+                if k == 0 && !start.is_multiple_of(4) {
+                    ranges.push(start..start.next_multiple_of(4).min(end));
+                }
+                if k == chunks - 1 && !end.is_multiple_of(4) && (end / 4 != start / 4 || start.is_multiple_of(4)) {
+                    ranges.push(end / 4 * 4..end);
+                }
+            }
+        }
+        Some(Walk::Along) => {
+            let (group, k) = (part / chunks, part % chunks);
+            for plane in (group * planes_per_part..(group + 1) * planes_per_part).take_while(|o| *o < outer * channels)
+            {
+                let (start, end) = (plane * inner, (plane + 1) * inner);
+                let first = start.div_ceil(4) + k * chunk;
+                let last = (first + chunk).min(end / 4);
+                if first < last {
+                    ranges.push(4 * first..4 * last);
+                }
+                // A quad belongs to the plane in which it starts.
+                if !end.is_multiple_of(4) && first <= end / 4 && end / 4 < first + chunk {
+                    ranges.push(end / 4 * 4..(end / 4 * 4 + 4).min(elements));
+                }
+            }
+        }
+        Some(walk @ (Walk::Columns | Walk::Rows)) => {
+            let block = u64::from(if walk == Walk::Rows { ROWS_GROUP } else { program.lanes_x });
+            let columns = u64::from(p.columns);
+            for row in (part * rows_per_part..(part + 1) * rows_per_part).take_while(|r| *r < u64::from(p.rows)) {
+                let quads = row * columns + column * block..row * columns + ((column + 1) * block).min(columns);
+                ranges.push((4 * quads.start).min(elements)..(4 * quads.end).min(elements));
+            }
+        }
+        Some(Walk::Groups) => {
+            ranges.push((32 * chunk * part).min(elements)..(32 * chunk * (part + 1)).min(elements));
+        }
+        None => {}
+    }
+    ranges.retain(|range| !range.is_empty());
+    ranges
+}
+
+/// Records that a workgroup writes, as `slot · channels + channel`.
+fn records_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Vec<u32> {
+    let (p, program, channels, inner) = (&dispatch.parameters, &dispatch.program, shape.channels(), shape.inner());
+    match program.walk {
+        Some(Walk::Along) => vec![part * channels + column],
+        _ => {
+            let block = if program.walk == Some(Walk::Rows) { ROWS_GROUP } else { program.lanes_x };
+            let of_channel = 4 * p.columns / inner / channels;
+            let elements = 4 * column * block..4 * ((column + 1) * block).min(p.columns);
+            let record = |element: u32| {
+                let plane = element / inner;
+                let copy = (plane / channels) * inner + element % inner;
+                (part * of_channel * inner + copy) * channels + plane % channels
+            };
+            elements.map(record).collect()
+        }
+    }
+}
+
+fn window_holds(window: Window, range: &std::ops::Range<u64>, elements: u64) -> bool {
+    // A quad is read whole, as far as the tensor goes.
+    let (from, to) = (range.start / 4 * 4, range.end.next_multiple_of(4).min(elements));
+    window.first_element <= from && to <= window.first_element + window.elements
+}
+
+/// What holds of each dispatch by itself.
+fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Result<(), TestCaseError> {
+    for dispatch in &plan.dispatches {
+        let (p, program) = (&dispatch.parameters, &dispatch.program);
+        prop_assert!(program.arguments().len() <= 8, "{:?} binds {:?}", program.kernel, program.arguments());
+        let [x, y, z] = dispatch.workgroups;
+        let most = facts.workgroups_per_dimension;
+        prop_assert!(x <= most && y <= most && z == 1, "{:?}: {:?} workgroups", program.kernel, dispatch.workgroups);
+        prop_assert!(p.grid_width == x && u64::from(x) * u64::from(y) >= u64::from(p.workgroups));
+        prop_assert!(program.workgroup_size.is_power_of_two() && program.workgroup_size <= facts.workgroup_size);
+        prop_assert!(program.lanes_x.is_power_of_two() && program.lanes_x <= program.workgroup_size);
+        // The largest state of a lane, and of a column that is kept.
+        let kept = if program.walk == Some(Walk::Rows) { 96 * ROWS_GROUP } else { 0 };
+        prop_assert!((64 * program.workgroup_size).max(kept) <= facts.workgroup_memory.max(64), "{:?}", program);
+        if let Some(window) = dispatch.window {
+            let start = window.first_element * dtype.bytes();
+            let bytes = dtype.tensor_bytes(window.elements);
+            prop_assert!(start.is_multiple_of(facts.offset_alignment), "window at {start}");
+            prop_assert!(window.first_element.is_multiple_of(4) && u64::from(p.window) == window.first_element / 4);
+            prop_assert!(bytes <= facts.binding_bytes && window.elements > 0, "{bytes} bytes bound");
+            prop_assert!(window.first_element + window.elements <= u64::from(shape.elements()));
+        }
+    }
+    let mut end = 0;
+    for &(argument, start, bytes) in &plan.scratch {
+        prop_assert!(start >= end && start.is_multiple_of(facts.offset_alignment), "{argument:?} at {start}");
+        prop_assert!(bytes <= facts.binding_bytes);
+        end = start + bytes;
+    }
+    prop_assert_eq!(end, plan.scratch_bytes);
+    Ok(())
+}
+
+/// Every element in exactly one workgroup of each pass, every record written once, and all of it within the windows.
+fn covered(plan: &Plan, shape: &Shape) -> Result<(), TestCaseError> {
+    let elements = u64::from(shape.elements());
+    for kernel in Kernel::ALL {
+        let dispatches: Vec<&Dispatch> =
+            plan.dispatches.iter().filter(|d| d.program.kernel == kernel && d.program.walk.is_some()).collect();
+        let Some(first) = dispatches.first() else { continue };
+        let reduces = matches!(kernel, Kernel::MomentsPartial | Kernel::BackwardPartial);
+        let mut seen = vec![0u8; elements as usize];
+        let mut records = vec![0u8; (first.parameters.slots * shape.channels()) as usize];
+        for &dispatch in &dispatches {
+            let p = &dispatch.parameters;
+            for index in 0..p.workgroups {
+                let (part, column) = (p.first_part + index / p.column_count, p.first_column + index % p.column_count);
+                for range in elements_of(shape, dispatch, part, column) {
+                    let holds = dispatch.window.is_some_and(|w| window_holds(w, &range, elements));
+                    prop_assert!(
+                        holds,
+                        "{kernel:?} {:?} {p:?}: {range:?} is outside {:?}",
+                        dispatch.program.walk,
+                        dispatch.window
+                    );
+                    seen[range.start as usize..range.end as usize].iter_mut().for_each(|n| *n += 1);
+                }
+                if reduces {
+                    for record in records_of(shape, dispatch, part, column) {
+                        prop_assert!((record as usize) < records.len(), "record {record} of {}", records.len());
+                        records[record as usize] += 1;
+                    }
+                }
+            }
+        }
+        let walk = first.program.walk;
+        let wrong = seen.iter().position(|n| *n != 1);
+        prop_assert!(
+            wrong.is_none(),
+            "{kernel:?} {walk:?} {:?}: element {wrong:?} is not in one workgroup",
+            first.parameters
+        );
+        let wrong = records.iter().position(|n| *n != 1);
+        prop_assert!(!reduces || wrong.is_none(), "{kernel:?} {walk:?}: record {wrong:?} is not written once");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_element_is_covered_once_under_any_tuning(
+        shape in small_shape(),
+        tuning in any_tuning(),
+        facts in any_facts(),
+        dtype in 0usize..3,
+        flags in 0u32..64,
+        operation in 0usize..OPERATIONS.len(),
+    ) {
+        let config = config(dtype, flags);
+        match Plan::new(OPERATIONS[operation], &shape, &config, &facts, &tuning) {
+            Ok(plan) => {
+                sound(&plan, &shape, config.dtype, &facts)?;
+                covered(&plan, &shape)?;
+            }
+            // A tuning may ask for parts that such a device cannot bind, or for more of them than its grid has.
+            Err(Error::DeviceLimit { .. }) => prop_assume!(
+                facts.binding_bytes == 128 << 20 && facts.workgroups_per_dimension == 65_535
+            ),
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
+
+    #[test]
+    fn any_shape_has_a_plan_at_the_floor(
+        shape in large_shape(),
+        software in any::<bool>(),
+        dtype in 0usize..3,
+        flags in 0u32..64,
+        operation in 0usize..OPERATIONS.len(),
+    ) {
+        let base = if software { DeviceFacts::SOFTWARE } else { DeviceFacts::FLOOR };
+        let facts = DeviceFacts { buffer_bytes: u64::MAX, ..base };
+        let tuning = Tuning::for_device(&facts);
+        let config = config(dtype, flags);
+        let operation = OPERATIONS[operation];
+        let elements = u64::from(shape.elements());
+        let plan = Plan::new(operation, &shape, &config, &facts, &tuning);
+        prop_assert!(plan.is_ok(), "{operation:?} of {shape}: {plan:?}");
+        let plan = plan.unwrap();
+        sound(&plan, &shape, config.dtype, &facts)?;
+        let x = config.dtype.tensor_bytes(elements);
+        let allowed = (x / 100).max(1 << 20).max(32 * u64::from(shape.channels()));
+        prop_assert!(plan.scratch_bytes <= allowed, "{operation:?} of {shape}: {} of scratch, {allowed} allowed", plan.scratch_bytes);
+        // Windows cut the same grid: as many workgroups as where everything is bound at once.
+        let unlimited = DeviceFacts { binding_bytes: u64::MAX, ..facts.clone() };
+        let whole = Plan::new(operation, &shape, &config, &unlimited, &tuning).unwrap();
+        let workgroups = |plan: &Plan, kernel: Kernel| -> u64 {
+            let of_kernel = plan.dispatches.iter().filter(|d| d.program.kernel == kernel);
+            of_kernel.map(|d| u64::from(d.parameters.workgroups)).sum()
+        };
+        for kernel in Kernel::ALL {
+            prop_assert_eq!(workgroups(&plan, kernel), workgroups(&whole, kernel), "{:?} of {}", operation, &shape);
+        }
+        prop_assert_eq!(plan.scratch_bytes, whole.scratch_bytes);
+        prop_assert_eq!(&plan, &Plan::new(operation, &shape, &config, &facts, &tuning).unwrap());
+    }
+}

@@ -17,6 +17,9 @@ pub(crate) struct Bindings<'a> {
 pub(crate) const SCRATCH_USAGE: BufferUsages = BufferUsages::STORAGE;
 /// Usage of the parameters.
 pub(crate) const PARAMETERS_USAGE: BufferUsages = BufferUsages::UNIFORM;
+/// Usage of what a layer owns: bound here and by the host's kernels, copied by its queue.
+pub(crate) const LAYER_USAGE: BufferUsages =
+    BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
 impl<'a> Bindings<'a> {
     /// Checks what was given against what the plan binds.

@@ -71,6 +71,14 @@ pub enum Error {
         /// The dimensions needed.
         needed: Vec<usize>,
     },
+    /// A tensor's channels are not the layer's.
+    #[error("this shape has {channels} channels; the layer has {needed}")]
+    WrongChannels {
+        /// Channels of the shape.
+        channels: u32,
+        /// Channels of the layer.
+        needed: u32,
+    },
     /// A slice starts where this device cannot bind it.
     #[error(
         "`{argument}` starts at byte {offset} of its buffer; this device needs multiples of {alignment} \

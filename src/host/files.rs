@@ -183,13 +183,16 @@ pub fn read_npy(file: &[u8]) -> Result<FileTensor, Error> {
         return refused("this is not an .npy file: it does not begin as one");
     }
     // The length of the header stands in two bytes in version 1, and in four since.
-    let length = match file.get(6..12) {
-        Some(&[1, _, a, b, _, _]) => u32::from_le_bytes([a, b, 0, 0]),
-        Some(&[_, _, a, b, c, d]) => u32::from_le_bytes([a, b, c, d]),
-        _ => return refused("the .npy file ends within its header"),
+    let (start, length) = match file.get(6..12) {
+        Some(&[1, _, a, b, _, _]) => (10, u32::from_le_bytes([a, b, 0, 0]) as usize),
+        Some(&[_, _, a, b, c, d]) => (12, u32::from_le_bytes([a, b, c, d]) as usize),
+        _ => return refused("the .npy file is cut short within its header"),
     };
-    if length as usize > NPY_HEADER_BYTES {
+    if length > NPY_HEADER_BYTES {
         return refused(format!("the .npy header has {length} bytes; at most {NPY_HEADER_BYTES} are read"));
+    }
+    if file.len() < start + length {
+        return refused("the .npy file is cut short within its header");
     }
     let mut reader = Cursor::new(file);
     let header =

@@ -8,6 +8,8 @@ mod execute;
 pub mod files;
 mod gpu;
 #[cfg(feature = "state")]
+mod layer;
+#[cfg(feature = "state")]
 pub mod state;
 mod tensor;
 pub mod timing;

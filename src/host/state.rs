@@ -63,6 +63,28 @@ pub fn layers(file: &[u8]) -> Result<Vec<String>, Error> {
     Ok(layers_of(&open_safetensors(file)?))
 }
 
+/// The layer that is meant: the one named, or the only one, whose name may be the empty text.
+///
+/// # Errors
+/// [`Error::State`] if the file is none, or if no layer is named and there is not exactly one
+pub fn layer_meant(file: &[u8], layer: Option<&str>) -> Result<String, Error> {
+    choose(&open_safetensors(file)?, layer)
+}
+
+fn choose(file: &SafeTensors<'_>, layer: Option<&str>) -> Result<String, Error> {
+    if let Some(layer) = layer {
+        return Ok(layer.to_owned());
+    }
+    let mut layers = layers_of(file);
+    match (layers.pop(), layers.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (Some(last), false) => {
+            refused(format!("the file holds several layers; name one of {}, {last}", layers.join(", ")))
+        }
+        (None, _) => refused("the file holds no tensor of a batch-norm layer"),
+    }
+}
+
 /// A tensor of a layer, under any of its names.
 fn find<'a>(file: &SafeTensors<'a>, layer: &str, fields: &[&str]) -> Option<(String, TensorView<'a>)> {
     let spelled = |field: &&str| {
@@ -96,20 +118,7 @@ impl State {
     /// another type or shape than it should be, or if they differ in size
     pub fn read(file: &[u8], layer: Option<&str>) -> Result<Self, Error> {
         let file = open_safetensors(file)?;
-        let layer = match layer {
-            Some(layer) => layer.to_owned(),
-            None => {
-                let mut layers = layers_of(&file);
-                match (layers.pop(), layers.is_empty()) {
-                    (Some(only), true) => only,
-                    (Some(last), false) => {
-                        let names = layers.join(", ");
-                        return refused(format!("the file holds several layers; name one of {names}, {last}"));
-                    }
-                    (None, _) => return refused("the file holds no tensor of a batch-norm layer"),
-                }
-            }
-        };
+        let layer = choose(&file, layer)?;
         let mut channels: Option<(String, usize)> = None;
         let mut field = |names: &[&str]| {
             let Some((name, view)) = find(&file, &layer, names) else { return Ok(None) };

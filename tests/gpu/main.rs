@@ -1,12 +1,14 @@
 //! The suite on every adapter that is there: `vulkan::…`, `gl::…` and so on. No adapter is a failure, not a skip.
 //!
 //! `BATCHNORM_SWEEP=2000` sets the number of random cases, `BATCHNORM_SLOW=1` adds the tests that need gigabytes,
-//! `BATCHNORM_ADAPTER=vulkan` keeps to one adapter.
+//! `BATCHNORM_ADAPTER=vulkan` keeps to one adapter, `BATCHNORM_TIMES=1` tells how long each test
+//! took.
 #![cfg(feature = "check")]
 
 mod suite;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use wgpu_batchnorm::host::{Gpu, NO_ADAPTER};
@@ -23,6 +25,7 @@ fn main() {
 fn trials() -> Vec<Trial> {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<usize>().ok());
     let scope = Scope { sweep: number("BATCHNORM_SWEEP").unwrap_or(100), slow: number("BATCHNORM_SLOW").is_some() };
+    let times = number("BATCHNORM_TIMES").is_some();
     let wanted = std::env::var("BATCHNORM_ADAPTER").ok();
     let adapters = pollster::block_on(Gpu::adapters());
     let mut trials = Vec::new();
@@ -41,7 +44,14 @@ fn trials() -> Vec<Trial> {
         };
         for test in suite::list(&scope) {
             let gpu = gpu.clone();
-            let run = move || pollster::block_on((test.run)(&gpu)).map_err(Failed::from);
+            let run = move || {
+                let start = Instant::now();
+                let outcome = pollster::block_on((test.run)(&gpu)).map_err(Failed::from);
+                if times {
+                    eprint!("[{:.1} s] ", start.elapsed().as_secs_f64());
+                }
+                outcome
+            };
             trials.push(Trial::test(format!("{backend}::{}", test.name), run).with_kind(gpu_kind(&adapter.info)));
         }
     }

@@ -9,14 +9,17 @@ use wgpu_batchnorm::wgpu;
 use crate::failure::Failure;
 use crate::{json, output};
 
-/// Lists every adapter, best first: what `--adapter` of the other commands can name.
+/// List every adapter: backend, type, driver, and the limits and features that matter here
+///
+/// The best comes first: hardware before software, and the others before GL. What `--adapter` of the other commands names
+/// is one of these.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   batchnorm adapters
-  batchnorm bench --adapter 0          the first of the list
-  batchnorm bench --adapter gl         the first with this backend
-  batchnorm bench --adapter llvmpipe   the first with this in its name")]
+  batchnorm bench --adapter 0           the first of the list
+  batchnorm bench --adapter gl          the first with this backend
+  batchnorm bench --adapter llvmpipe    the first with this in its name")]
 pub struct Arguments {
     /// Write the list as JSON
     #[arg(long, value_name = "FILE")]
@@ -104,6 +107,7 @@ impl std::fmt::Display for Short {
 
 /// Lists the adapters.
 pub async fn adapters(arguments: &Arguments) -> Result<(), Failure> {
+    json::check_place_of(&arguments.json)?;
     let entries: Vec<Entry> = Gpu::adapters().await.iter().map(Entry::from).collect();
     if let Some(path) = &arguments.json {
         json::write(path, &entries)?;

@@ -11,18 +11,22 @@ use crate::device::Kind;
 use crate::failure::Failure;
 use crate::{device, json, output};
 
-/// Holds every adapter against the reference: random shapes, axes, operations and magnitudes, from a seed. With --cases,
-/// runs the conformance cases of a folder instead, whose expected values come from other frameworks.
+/// Hold adapters against the reference with random shapes, or run the conformance cases of a folder
+///
+/// Random shapes, axes, operations, configurations and magnitudes, from a seed, on every adapter; each output is held
+/// against the reference under bounds derived from f32 arithmetic. With --cases, a folder of cases is run instead, whose
+/// expected values come from other frameworks.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Each case of a folder is `ok`, `FAILED` with the tensor, the index, what was computed and what is expected, or
-`UNSUPPORTED` with the reason, which counts as failed. The last line is `N passed, M failed`.
+Each case of a folder is `ok`, `FAILED` with the tensor, the index, what was computed and what is
+expected, or `UNSUPPORTED` with the reason, which counts as failed. The last line is
+`N passed, M failed`.
 
 Examples:
-  batchnorm check                                          200 random cases on every adapter
-  batchnorm check --adapter vulkan --count 2000 --seed 7   more of them, others, on one adapter
-  batchnorm check --cases tests/conformance                the cases of a folder on the best adapter
-  batchnorm check --cases tests/conformance --device cpu   the same on the reference, without any adapter")]
+  batchnorm check                                           random cases on every adapter
+  batchnorm check --adapter vulkan --count 2000 --seed 7    more of them, others, on one adapter
+  batchnorm check --cases tests/conformance                 a folder, on the best adapter
+  batchnorm check --cases tests/conformance --device cpu    the same on the reference")]
 pub struct Arguments {
     /// A folder with cases.json and the files it names
     #[arg(long, value_name = "DIR", conflicts_with_all = ["seed", "count"])]
@@ -69,6 +73,7 @@ impl Tally {
 
 /// Checks.
 pub async fn check(arguments: &Arguments) -> Result<(), Failure> {
+    json::check_place_of(&arguments.json)?;
     let devices = match &arguments.cases {
         Some(directory) => vec![conformance(arguments, directory).await?],
         None => sweep_all(arguments).await?,

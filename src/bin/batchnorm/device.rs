@@ -11,7 +11,7 @@ pub struct Arguments {
     /// Adapter by index, part of its name, or backend (vulkan, gl, metal, dx12); the best one by default
     #[arg(long, value_name = "WORD")]
     pub adapter: Option<String>,
-    /// What computes: the GPU, or the reference on the CPU, which needs no adapter
+    /// What computes: an adapter, or the CPU, which needs none
     #[arg(long, value_enum, default_value_t = Kind::Gpu, conflicts_with = "adapter")]
     pub device: Kind,
 }
@@ -21,7 +21,7 @@ pub struct Arguments {
 pub enum Kind {
     /// An adapter that wgpu finds.
     Gpu,
-    /// The reference.
+    /// The CPU.
     Cpu,
 }
 

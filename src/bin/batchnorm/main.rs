@@ -4,6 +4,7 @@ mod adapters;
 mod bench;
 mod check;
 mod device;
+mod explain;
 mod failure;
 mod json;
 mod output;
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use failure::Failure;
+
 /// Batch normalisation as a GPU compute backend: run it on files, check it against the reference, measure it.
 #[derive(Parser)]
 #[command(name = "batchnorm", version, arg_required_else_help = true, after_help = AFTER)]
@@ -25,31 +28,33 @@ struct Arguments {
 
 const AFTER: &str = "\
 Examples:
-  batchnorm adapters                                what this machine has
-  batchnorm run digits.csv.gz --columns 0..64       a file through a layer, checked
-  batchnorm check                                   random shapes on every adapter, against the reference
-  batchnorm bench --quick --json figures.json       three shapes, in seconds
+  batchnorm adapters                                  what this machine has
+  batchnorm explain --shape 32,100,200,30 --axis 3    the formula with these numbers, the plan
+  batchnorm run digits.csv.gz --columns 0..64         a file through a layer, checked
+  batchnorm check                                     random shapes on every adapter
+  batchnorm bench --quick --json figures.json         three shapes, in seconds
 
-`batchnorm COMMAND --help` tells more, with examples. The exit status is 0 only on success, 1 where something failed or
-was wrong, 2 where the command line was.";
+`batchnorm COMMAND --help` tells more, with examples. The exit status is 0 only on success, 1 where
+something failed or was wrong, 2 where the command line was.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// List every adapter: backend, type, driver, and the limits and features that matter here
     Adapters(adapters::Arguments),
-    /// Normalise a tensor from a file and hold the result against the reference
+    Explain(explain::Arguments),
     Run(Box<run::Arguments>),
-    /// Hold adapters against the reference, or run the conformance cases of a folder
     Check(check::Arguments),
-    /// Measure GPU against CPU, each beside a plain copy of the same bytes
     Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
+    };
     let done = pollster::block_on(async {
         match &arguments.command {
             Command::Adapters(arguments) => adapters::adapters(arguments).await,
+            Command::Explain(arguments) => explain::explain(arguments).await,
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
             Command::Bench(arguments) => bench::bench(arguments).await,
@@ -59,4 +64,23 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Help goes out as it is; an error becomes one sentence, with clap's advice if it has any.
+fn refused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Where nobody reads it there is nobody to tell.
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    }
+    let text = error.render().to_string();
+    let told: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .map(|line| line.trim_start_matches("error: "))
+        .collect();
+    let told = told.join(" ").replace(" tip: ", "; ");
+    Failure::Usage(format!("{told}; `batchnorm --help` tells more")).report()
 }

@@ -7,6 +7,10 @@ use crate::host::Gpu;
 use crate::kernel::guarded;
 use crate::plan::DeviceFacts;
 
+/// Forms that reach the last rounds of the trial, and how many those are.
+const FINALISTS: usize = 5;
+const FINAL_ROUNDS: usize = 7;
+
 /// One way to copy: how many invocations in a workgroup, and how many 16-byte words each workgroup copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyForm {
@@ -163,24 +167,37 @@ impl CopyKernel {
     /// As [`CopyKernel::bind`] and [`Timer::measure`].
     pub async fn best(timer: &Timer, pairs: &[[&wgpu::Buffer; 2]], bytes: u64, dtype: DType) -> Result<Self, Error> {
         let gpu = timer.gpu();
-        let mut field = Vec::new();
+        let mut field: Vec<(Self, Vec<Copy>)> = Vec::new();
         for form in CopyForm::candidates(gpu.norms().facts()) {
             let kernel = Self::new(gpu, form, dtype)?;
             let copies =
                 pairs.iter().map(|[from, to]| kernel.bind(gpu, from, to, bytes)).collect::<Result<Vec<_>, _>>()?;
-            field.push((kernel, copies, f64::INFINITY));
+            field.push((kernel, copies));
         }
-        // The least time of a few is what noise disturbs least; a form behind by this much will not win.
-        for behind in [2.0, 1.4, 1.2, 1.1, 1.05, 1.05, 1.05] {
-            for (_, copies, least) in &mut field {
-                let work = Work::new(|pass, set| copies[set % copies.len()].record(pass));
-                *least = least.min(timer.measure(&work).await?);
+        let works: Vec<Work> =
+            field.iter().map(|(_, copies)| Work::new(|pass, set| copies[set % copies.len()].record(pass))).collect();
+        let mut racing: Vec<(usize, Vec<f64>)> = (0..works.len()).map(|index| (index, Vec::new())).collect();
+        let least = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+        // A form behind by this much after so few rounds will not win; noise disturbs the least of a few least.
+        for (behind, most) in [(2.0, usize::MAX), (1.5, 12), (1.25, FINALISTS)] {
+            for (index, times) in &mut racing {
+                times.push(timer.measure(&works[*index]).await?);
             }
-            let best = field.iter().map(|f| f.2).fold(f64::INFINITY, f64::min);
-            field.retain(|f| f.2 <= best * behind);
+            racing.sort_by(|a, b| least(&a.1).total_cmp(&least(&b.1)));
+            let limit = racing.first().map_or(0.0, |best| least(&best.1) * behind);
+            racing.retain(|(_, times)| least(times) <= limit);
+            racing.truncate(most);
         }
-        field.sort_by(|a, b| a.2.total_cmp(&b.2));
-        let winner = field.into_iter().next().map(|f| f.0);
+        // Among the last, luck must not decide: medians of rounds in turn.
+        for _ in 0..FINAL_ROUNDS {
+            for (index, times) in &mut racing {
+                times.push(timer.measure(&works[*index]).await?);
+            }
+        }
+        let median = |times: &[f64]| super::Spread::of(times).median;
+        let winner = racing.iter().min_by(|a, b| median(&a.1).total_cmp(&median(&b.1))).map(|(index, _)| *index);
+        drop(works);
+        let winner = winner.and_then(|index| field.into_iter().nth(index)).map(|(kernel, _)| kernel);
         winner.ok_or(Error::NoAdapter("no form of a copy suits the device".to_owned()))
     }
 }

@@ -37,9 +37,9 @@ impl Clock {
     }
 }
 
-/// A measurement repeats its work until it lasts this long, in ms: a thousand times what timestamps resolve, a hundred
-/// times what a submission costs.
-const TIMESTAMPS_LAST_MS: f64 = 2.0;
+/// A measurement repeats its work until it lasts this long, in ms: fifty times what the coarsest timestamps resolve
+/// (browsers, 0.1 ms), a hundred times what a submission costs.
+const TIMESTAMPS_LAST_MS: f64 = 5.0;
 const WALL_LAST_MS: f64 = 20.0;
 /// Most dispatches of a work in one submission.
 const REPEATS_MAX: u32 = 1000;
@@ -249,6 +249,12 @@ impl Measured {
     /// The yardstick's time, in ms.
     pub fn yardstick(&self) -> Spread {
         Spread::of(&self.yardstick_ms)
+    }
+
+    /// The fastest round of the work in units of the yardstick's fastest: what noise disturbs least.
+    pub fn ratio_of_fastest(&self) -> f64 {
+        let fastest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+        fastest(&self.work_ms) / fastest(&self.yardstick_ms)
     }
 
     /// The work in units of the yardstick beside it.

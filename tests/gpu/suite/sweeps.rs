@@ -41,7 +41,6 @@ pub async fn random_cases_pass_with_other_tunings(gpu: &Gpu, count: usize) -> Ou
         part_quads_max: 300,
         apply_quads: 100,
         reduce_along_quads: 9,
-        reduce_across_inner: 4,
         apply_along_quads: 5,
         column_rows: 4,
         ..other.clone()

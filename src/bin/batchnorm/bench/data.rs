@@ -3,7 +3,10 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wgpu_batchnorm::host::{decode, encode};
-use wgpu_batchnorm::{DType, Shape};
+use wgpu_batchnorm::{Config, DType, Error, Shape};
+
+use super::Operation;
+use crate::verify::{self, Gradients, Problem, Verdict};
 
 /// The tensors and parameters of one shape; tensors are exact in the storage type.
 pub struct Data {
@@ -37,6 +40,38 @@ impl Data {
             beta: draw(channels, -0.5, 0.5),
             mean: draw(channels, 0.4, 0.6),
             variance: draw(channels, 1.2, 1.5),
+        }
+    }
+}
+
+/// An operation on the data of one shape.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// What is computed.
+    pub operation: Operation,
+    /// The shape.
+    pub shape: &'a Shape,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The data.
+    pub data: &'a Data,
+}
+
+impl Case<'_> {
+    /// Holds y, or dx and the gradients of gamma and beta, against the reference.
+    pub fn verify(&self, out: &[f32], [dgamma, dbeta]: &[Vec<f32>; 2]) -> Result<Option<Verdict>, Error> {
+        let Self { operation, shape, config, data } = *self;
+        let problem = Problem {
+            shape,
+            config,
+            x: &data.x,
+            gamma: Some(&data.gamma),
+            beta: Some(&data.beta),
+            given: (operation == Operation::Inference).then_some([&data.mean[..], &data.variance[..]]),
+        };
+        match operation {
+            Operation::Inference | Operation::Training => verify::output(&problem, out),
+            Operation::Backward => verify::gradients(&problem, &Gradients { dy: &data.dy, dx: out, dgamma, dbeta }),
         }
     }
 }

@@ -6,12 +6,12 @@ use wgpu_batchnorm::host::encode;
 use wgpu_batchnorm::host::timing::{Copy, CopyKernel, Measured, Spread, Timer, Work, milliseconds};
 use wgpu_batchnorm::{Bound, Config, Shape};
 
-use super::data::Data;
-use super::report::{Beside, GpuFigures};
+use super::data::{Case, Data};
+use super::report::{Beside, Details, GpuFigures, is_conclusive};
 use super::subject::Subject;
 use super::{Operation, Wrong};
 use crate::failure::Failure;
-use crate::verify::{self, Gradients, Problem, Verdict};
+use crate::verify::Verdict;
 
 /// What is asked of a measurement.
 pub struct Settings<'a> {
@@ -43,7 +43,9 @@ pub async fn measure(
     let mut verdicts = Vec::new();
     for &operation in *operations {
         let written = run_once(timer, &subject, shape, config, operation).await?;
-        verdicts.push(check(operation, shape, config, data, &written)?);
+        let verdict = Case { operation, shape, config, data }.verify(&written.out, &written.gradients)?;
+        verdicts
+            .push(verdict.ok_or_else(|| Failure::Failed(format!("{shape} is empty: there is nothing to measure")))?);
     }
 
     phase("finding the best copy");
@@ -64,30 +66,30 @@ pub async fn measure(
     for (index, &operation) in operations.iter().enumerate() {
         let verdict = &verdicts[index];
         if !verdict.passed() {
-            figures.push(Err(Wrong { operation, verdict: *verdict }));
+            figures.push(Err(Wrong { operation, processor: "GPU", verdict: *verdict }));
             continue;
         }
         let plan = subject.plan(operation);
         let (main, by_round) = (Beside::from(&cold[index]), cold[index].ratio());
-        figures.push(Ok(GpuFigures {
-            strategy: plan.strategy(),
-            bytes_moved: plan.bytes_moved,
-            gpu_ms: main.ms,
-            copy_ms: main.copy_ms,
-            ratio_to_copy: main.ratio_to_copy,
-            ratio_by_round: by_round,
+        let details = Details {
             ratio_limit: plan.bytes_moved as f64 / (2 * bytes) as f64,
-            conclusive: GpuFigures::is_conclusive(&by_round),
+            ratio_by_round: by_round,
+            ratio_of_fastest: cold[index].ratio_of_fastest(),
+            conclusive: is_conclusive(&by_round),
             bytes_per_second: plan.bytes_moved as f64 / (main.ms.median / 1e3),
             copy_form: kernel.form().to_string(),
             driver_copy_ms: Spread::of(&driver),
             hot: Beside::from(&hot[index]),
             submission: Beside::from(&submission[index]),
-            end_to_end_ms: end_to_end(timer, &subject, config, operation, data).await?,
             sets: subject.sets.len(),
-            worst_tensor: verdict.tensor,
-            worst_error: verdict.error(),
-            bound: verdict.worst.bound,
+        };
+        figures.push(Ok(GpuFigures {
+            strategy: plan.strategy(),
+            bytes_moved: plan.bytes_moved,
+            cold: main,
+            end_to_end_ms: end_to_end(timer, &subject, config, operation, data).await?,
+            verdict: *verdict,
+            details,
         }));
     }
     Ok(figures)
@@ -97,31 +99,6 @@ pub async fn measure(
 struct Written {
     out: Vec<f32>,
     gradients: [Vec<f32>; 2],
-}
-
-fn check(
-    operation: Operation,
-    shape: &Shape,
-    config: &Config,
-    data: &Data,
-    written: &Written,
-) -> Result<Verdict, Failure> {
-    let problem = Problem {
-        shape,
-        config,
-        x: &data.x,
-        gamma: Some(&data.gamma),
-        beta: Some(&data.beta),
-        given: (operation == Operation::Inference).then_some([&data.mean[..], &data.variance[..]]),
-    };
-    let [dgamma, dbeta] = &written.gradients;
-    let verdict = match operation {
-        Operation::Inference | Operation::Training => verify::output(&problem, &written.out)?,
-        Operation::Backward => {
-            verify::gradients(&problem, &Gradients { dy: &data.dy, dx: &written.out, dgamma, dbeta })?
-        }
-    };
-    verdict.ok_or_else(|| Failure::Failed(format!("{shape} is empty: there is nothing to measure")))
 }
 
 /// Runs an operation on the first set and reads what it wrote.
@@ -220,8 +197,9 @@ impl std::fmt::Display for Wrong {
         let Verdict { tensor, worst, .. } = self.verdict;
         write!(
             f,
-            "{} is wrong: {tensor}[{}] is {:e}, expected {:e} ± {:e}",
+            "{} on the {} is wrong: {tensor}[{}] is {:e}, expected {:e} ± {:e}",
             self.operation.name(),
+            self.processor,
             worst.index,
             worst.got,
             worst.expected,

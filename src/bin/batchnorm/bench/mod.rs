@@ -20,24 +20,29 @@ use data::Data;
 use measure::{PHASES, Settings};
 use report::{Device, Figures, Report, SCHEMA};
 
-/// Measures inference, training and backward: the result is checked against the reference first, then timed in turn
-/// with the best plain copy of the same bytes on the same device, and on the CPU.
+/// Measure GPU against CPU, each beside a plain copy of the same bytes
+///
+/// Each result is held against the reference first, then timed in turn with the best plain copy of the same bytes on the
+/// same device: copy, kernel, copy, kernel. Absolute times mean little on a shared machine; the ratio holds.
 #[derive(clap::Args)]
 #[command(after_help = "\
 What the table says:
-  ms         median of the kernels alone, on buffers that no cache holds (`hot`: again and again on the same ones)
-  × copy     the same in units of the best plain copy of x; `limit` is what the bytes alone cost. A `?` stands where the
-             rounds disagree by more than a quarter: the machine is too busy to conclude
-  + submit   one at a time with its submission, in units of a copy with its own
-  transfers  upload, kernels and download, in ms
-  CPU        the same operation on the CPU, in ms, and in units of a copy of x by all its threads
+  ms         median of the kernels alone and its quartiles, on buffers that no cache holds
+  × copy     the same in units of the best plain copy of x; `limit` is what the bytes alone cost.
+             A `?` stands where rounds disagree by more than a quarter: too noisy to conclude
+  hot ×      the same again and again on the same buffers
+  + submit × one at a time with its submission, in units of a copy with its own
+  transfers  upload, kernels and download
+  CPU        the same operation on the CPU, and in units of a copy of x by all its threads
   error      the element nearest to its bound: error / bound
 
 Examples:
-  batchnorm bench                                            the layers of ResNet-50, a dense one, channels last
-  batchnorm bench --quick --json figures.json                three shapes, in seconds
-  batchnorm bench --shapes \"32,64,56,56; 8,224,224,3@3\"      these, the second with its channels on axis 3
-  batchnorm bench --full --operations training --adapter gl  every shape, one operation, on OpenGL")]
+  batchnorm bench                                  layers of ResNet-50, a dense one, channels last
+  batchnorm bench --quick --json figures.json      three shapes, in seconds
+  batchnorm bench --shapes \"32,64,56,56; 8,224,224,3@3\"
+        these, the second with its channels on axis 3
+  batchnorm bench --full --operations training --adapter gl
+        every shape that the project keeps figures of, one operation, on OpenGL")]
 pub struct Arguments {
     /// A few small shapes, in seconds
     #[arg(long, conflicts_with = "full")]
@@ -96,11 +101,13 @@ impl Operation {
 #[derive(Clone, Copy, Debug)]
 pub struct Wrong {
     operation: Operation,
+    processor: &'static str,
     verdict: Verdict,
 }
 
 /// Measures.
 pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    json::check_place_of(&arguments.json)?;
     let shapes = shapes::chosen(arguments)?;
     let config = Config::pytorch();
     let largest = shapes.iter().map(|shape| config.dtype.tensor_bytes(shape.elements().into())).max().unwrap_or(0);
@@ -112,7 +119,7 @@ pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
     // Small shapes take their time too: for the rounds, not for the bytes.
     let weight = |shape: &Shape| u64::from(shape.elements()) + 1_000_000;
     let bar = output::progress(shapes.iter().map(|shape| weight(shape) * (PHASES + 1)).sum(), arguments.quiet);
-    let (mut results, mut table, mut wrong) = (Vec::new(), table::new(), Vec::new());
+    let (mut results, mut table, mut wrong) = (Vec::new(), table::new(gpu.is_some()), Vec::new());
     for shape in &shapes {
         let phase = |what: &str| {
             bar.set_message(format!("{shape}: {what}"));
@@ -126,33 +133,38 @@ pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
             None => Vec::new(),
         };
         phase("timing the CPU");
-        let (cpu, cpu_copy) = match arguments.no_cpu {
-            true => (Vec::new(), None),
-            false => (
-                cpu::time(&arguments.operations, shape, &config, &data),
-                Some(cpu::copy(config.dtype.tensor_bytes(shape.elements().into()))),
-            ),
+        let on_cpu = match arguments.no_cpu {
+            true => Vec::new(),
+            false => cpu::measure(&arguments.operations, shape, &config, &data, rounds)?,
         };
-        let mut measured = measured.into_iter();
+        let (mut measured, mut on_cpu) = (measured.into_iter(), on_cpu.into_iter());
         let first = results.len();
-        for (index, operation) in arguments.operations.iter().enumerate() {
-            let gpu = match measured.next() {
-                Some(Err(error)) => {
-                    wrong.push(format!("{shape}: {error}"));
-                    continue;
-                }
-                Some(Ok(figures)) => Some(figures),
-                None => None,
+        for operation in &arguments.operations {
+            let mut right = |error: Wrong| wrong.push(format!("{shape}: {error}"));
+            let gpu = measured.next().transpose().map_err(&mut right);
+            let cpu = on_cpu.next().transpose().map_err(&mut right);
+            let (Ok(gpu), Ok(cpu)) = (gpu, cpu) else { continue };
+            let Some(verdict) = gpu.as_ref().map(|gpu| gpu.verdict).or(cpu.as_ref().map(|cpu| cpu.verdict)) else {
+                continue;
             };
             results.push(Figures {
                 shape: shape.dimensions().to_vec(),
                 axis: shape.axis(),
                 operation: operation.name(),
                 dtype: DType::F32.name(),
-                gpu,
-                cpu_ms: cpu.get(index).copied(),
-                cpu_implementation: cpu::IMPLEMENTATION,
-                cpu_copy_ms: cpu_copy,
+                strategy: gpu.as_ref().map(|gpu| gpu.strategy),
+                bytes_moved: gpu.as_ref().map(|gpu| gpu.bytes_moved),
+                gpu_ms: gpu.as_ref().map(|gpu| gpu.cold.ms),
+                copy_ms: gpu.as_ref().map(|gpu| gpu.cold.copy_ms),
+                ratio_to_copy: gpu.as_ref().map(|gpu| gpu.cold.ratio_to_copy),
+                end_to_end_ms: gpu.as_ref().map(|gpu| gpu.end_to_end_ms),
+                cpu_ms: cpu.as_ref().map(|cpu| cpu.ms),
+                cpu_implementation: cpu.is_some().then_some(cpu::IMPLEMENTATION),
+                cpu_copy_ms: cpu.as_ref().map(|cpu| cpu.copy_ms),
+                worst_tensor: verdict.tensor,
+                worst_error: verdict.error(),
+                bound: verdict.worst.bound,
+                details: gpu.map(|gpu| gpu.details),
             });
         }
         table::add(&mut table, shape, &results[first..]);

@@ -5,6 +5,7 @@ use wgpu_batchnorm::host::Gpu;
 use wgpu_batchnorm::host::timing::{Measured, Spread};
 
 use crate::adapters::kind;
+use crate::verify::Verdict;
 
 /// The version of this format: fields are added under the same number and never change their meaning.
 pub const SCHEMA: u32 = 1;
@@ -54,7 +55,7 @@ impl Device {
     }
 }
 
-/// The figures of one operation on one shape.
+/// The figures of one operation on one shape; what was not measured is null.
 #[derive(Serialize)]
 pub struct Figures {
     /// Dimensions.
@@ -65,34 +66,44 @@ pub struct Figures {
     pub operation: &'static str,
     /// Storage type.
     pub dtype: &'static str,
-    /// Everything that a GPU has figures of.
-    #[serde(flatten)]
-    pub gpu: Option<GpuFigures>,
+    /// How the tensor is walked.
+    pub strategy: Option<&'static str>,
+    /// Bytes that the plan must move.
+    pub bytes_moved: Option<u64>,
+    /// The kernels, on buffers that no cache holds.
+    pub gpu_ms: Option<Spread>,
+    /// The best plain copy of x beside it.
+    pub copy_ms: Option<Spread>,
+    /// The medians of the two, divided.
+    pub ratio_to_copy: Option<f64>,
+    /// Upload, kernels and download, by the host's clock.
+    pub end_to_end_ms: Option<Spread>,
     /// The same operation on the CPU.
     pub cpu_ms: Option<Spread>,
     /// What computed it there.
-    pub cpu_implementation: &'static str,
+    pub cpu_implementation: Option<&'static str>,
     /// A copy of x by all threads of the CPU.
     pub cpu_copy_ms: Option<Spread>,
+    /// The tensor whose element comes nearest to its bound: the GPU's, or the CPU's where it is alone.
+    pub worst_tensor: &'static str,
+    /// That element's error.
+    pub worst_error: f64,
+    /// How large it may be.
+    pub bound: f64,
+    /// What more there is to tell of a GPU.
+    #[serde(flatten)]
+    pub details: Option<Details>,
 }
 
-/// What a GPU has figures of.
+/// What more there is to tell of a GPU.
 #[derive(Serialize)]
-pub struct GpuFigures {
-    /// How the tensor is walked.
-    pub strategy: &'static str,
-    /// Bytes that the plan must move.
-    pub bytes_moved: u64,
-    /// The kernels, on buffers that no cache holds.
-    pub gpu_ms: Spread,
-    /// The best plain copy of x beside it.
-    pub copy_ms: Spread,
-    /// The medians of the two, divided.
-    pub ratio_to_copy: f64,
+pub struct Details {
+    /// The ratio where nothing but the traffic counts: bytes moved, in copies of x.
+    pub ratio_limit: f64,
     /// Median and quartiles of the ratio round by round.
     pub ratio_by_round: Spread,
-    /// What the ratio is where nothing but the traffic counts: bytes moved, in copies of x.
-    pub ratio_limit: f64,
+    /// The fastest round of the operation over the fastest of the copy: what noise disturbs least.
+    pub ratio_of_fastest: f64,
     /// Whether the rounds agree well enough to conclude from the ratio.
     pub conclusive: bool,
     /// Bytes moved in a second.
@@ -105,16 +116,24 @@ pub struct GpuFigures {
     pub hot: Beside,
     /// The same one at a time by the host's clock, submission included.
     pub submission: Beside,
-    /// Upload, kernels and download, by the host's clock.
-    pub end_to_end_ms: Spread,
     /// Sets of buffers that the kernels rotated over.
     pub sets: usize,
-    /// The tensor whose element comes nearest to its bound.
-    pub worst_tensor: &'static str,
-    /// That element's error.
-    pub worst_error: f64,
-    /// How large it may be.
-    pub bound: f64,
+}
+
+/// What a GPU has figures of.
+pub struct GpuFigures {
+    /// How the tensor is walked.
+    pub strategy: &'static str,
+    /// Bytes that the plan must move.
+    pub bytes_moved: u64,
+    /// The kernels beside the copy, cold.
+    pub cold: Beside,
+    /// Upload, kernels and download.
+    pub end_to_end_ms: Spread,
+    /// The element nearest to its bound.
+    pub verdict: Verdict,
+    /// The rest.
+    pub details: Details,
 }
 
 /// An operation beside the copy.
@@ -135,9 +154,7 @@ impl From<&Measured> for Beside {
     }
 }
 
-impl GpuFigures {
-    /// Whether the rounds agree well enough to conclude from their ratio.
-    pub fn is_conclusive(by_round: &Spread) -> bool {
-        by_round.width() <= CONCLUSIVE_WIDTH
-    }
+/// Whether rounds agree well enough to conclude from their ratio.
+pub fn is_conclusive(by_round: &Spread) -> bool {
+    by_round.width() <= CONCLUSIVE_WIDTH
 }

@@ -44,7 +44,7 @@ pub struct Subject {
 }
 
 /// How many sets it takes to leave a cache behind four times over.
-fn sets_for(set_bytes: u64, cache_bytes: u64) -> u64 {
+pub fn sets_for(set_bytes: u64, cache_bytes: u64) -> u64 {
     let most = (MEMORY_BYTES / set_bytes.max(1)).clamp(1, SETS_MAX);
     // Two at least: a set that is used again at once is found in the cache in part, however large it is.
     (4 * cache_bytes).div_ceil(set_bytes.max(1)).max(2).min(most)

@@ -45,31 +45,41 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 impl Source {
-    /// Reads the tensor.
-    pub fn read(&self) -> Result<FileTensor, Failure> {
+    /// Reads the tensor, or these columns of it; where a file is text, the other columns need not be numbers.
+    pub fn read(&self, columns: Option<&Columns>) -> Result<FileTensor, Failure> {
         let within = |error: wgpu_batchnorm::Error| Failure::Failed(format!("{}: {error}", self.path.display()));
         let name = self.path.to_string_lossy().to_lowercase();
-        if name.ends_with(".npy") {
-            read_npy(&read_file(&self.path)?).map_err(within)
+        let mut read = if name.ends_with(".npy") {
+            read_npy(&read_file(&self.path)?).map_err(within)?
         } else if name.ends_with(".csv") {
-            self.read_csv(&read_file(&self.path)?)
+            return self.read_csv(&read_file(&self.path)?, columns);
         } else if name.ends_with(".csv.gz") {
             let mut text = Vec::new();
             let unpacked = MultiGzDecoder::new(&read_file(&self.path)?[..]).read_to_end(&mut text);
             unpacked.map_err(|e| Failure::Failed(format!("{} cannot be unpacked: {e}", self.path.display())))?;
-            self.read_csv(&text)
+            return self.read_csv(&text, columns);
         } else if name.ends_with(".safetensors") {
             let file = read_file(&self.path)?;
             let tensor = match &self.tensor {
                 Some(tensor) => tensor.clone(),
                 None => self.only_tensor(tensor_names(&file).map_err(within)?)?,
             };
-            read_safetensors(&file, &tensor).map_err(within)
+            read_safetensors(&file, &tensor).map_err(within)?
         } else {
-            Err(Failure::Usage(format!(
+            return Err(Failure::Usage(format!(
                 "{self} is of no kind that is read; give a .npy, a .csv, a .csv.gz or FILE.safetensors:TENSOR"
-            )))
+            )));
+        };
+        if let Some(columns) = columns {
+            let &[_, count] = read.values.shape() else {
+                let shape = read.values.shape();
+                let sentence = format!("--columns needs rows and columns; {self} has dimensions {shape:?}");
+                return Err(Failure::Usage(sentence));
+            };
+            let part = read.values.slice_axis(Axis(1), Slice::from(columns.within(count)?));
+            read.values = part.as_standard_layout().into_owned();
         }
+        Ok(read)
     }
 
     fn only_tensor(&self, mut names: Vec<String>) -> Result<String, Failure> {
@@ -87,11 +97,11 @@ impl Source {
     }
 
     /// Rows of numbers; a first row without any number is taken for headings.
-    fn read_csv(&self, text: &[u8]) -> Result<FileTensor, Failure> {
+    fn read_csv(&self, text: &[u8], columns: Option<&Columns>) -> Result<FileTensor, Failure> {
         let path = self.path.display();
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);
-        let (mut values, mut columns, mut rows, mut headings) = (Vec::new(), 0, 0, false);
+        let (mut values, mut width, mut rows, mut headings) = (Vec::new(), 0, 0, false);
         for (index, record) in reader.records().enumerate() {
             let record = record.map_err(|error| Failure::Failed(format!("{path}: {error}")))?;
             if index == 0 && record.iter().all(|field| field.parse::<f32>().is_err()) {
@@ -99,24 +109,27 @@ impl Source {
                 continue;
             }
             let line = record.position().map_or(0, csv::Position::line);
-            if rows > 0 && record.len() != columns {
+            if rows > 0 && record.len() != width {
                 let found = record.len();
-                let counts = format!("line {line} has {found} columns and the one before it {columns}");
+                let counts = format!("line {line} has {found} columns and the one before it {width}");
                 return Err(Failure::Failed(format!("{path}: {counts}")));
             }
-            columns = record.len();
+            width = record.len();
             rows += 1;
-            for (column, field) in record.iter().enumerate() {
+            let wanted = columns.map_or(Ok(0..width), |columns| columns.within(width))?;
+            for column in wanted {
+                let field = record.get(column).unwrap_or_default();
                 values.push(field.parse::<f32>().map_err(|_| {
-                    let place = format!("line {line}, column {column}");
-                    Failure::Failed(format!("{path}, {place}: `{field}` is not a number; --columns can leave it out only where all are numbers"))
+                    let place = format!("line {line}, column {column} (the first is 0)");
+                    let advice = "leave its column out with --columns FROM..TO";
+                    Failure::Failed(format!("{path}, {place}: \"{field}\" is not a number; {advice}"))
                 })?);
             }
         }
         if rows == 0 {
             return Err(Failure::Failed(format!("{path} holds no row of numbers")));
         }
-        let values = ArrayD::from_shape_vec(IxDyn(&[rows, columns]), values)
+        let values = ArrayD::from_shape_vec(IxDyn(&[rows, values.len() / rows]), values)
             .map_err(|error| Failure::Failed(format!("{path}: {error}")))?;
         let mut conversions = vec!["text read as f32".to_owned()];
         if headings {
@@ -148,22 +161,14 @@ impl std::str::FromStr for Columns {
 }
 
 impl Columns {
-    /// These columns of a table.
-    pub fn of(&self, table: &ArrayD<f32>) -> Result<ArrayD<f32>, Failure> {
-        let &[_, count] = table.shape() else {
-            let shape = table.shape();
-            return Err(Failure::Usage(format!(
-                "--columns needs rows and columns; the input has dimensions {shape:?}"
-            )));
-        };
+    /// These columns of so many.
+    fn within(&self, count: usize) -> Result<Range<usize>, Failure> {
         let Range { start, end } = self.start.unwrap_or(0)..self.end.unwrap_or(count);
         if start >= end || end > count {
-            return Err(Failure::Usage(format!(
-                "--columns {start}..{end} is out of range: the input has columns 0..{count}"
-            )));
+            let sentence = format!("--columns {start}..{end} is out of range: the input has columns 0..{count}");
+            return Err(Failure::Usage(sentence));
         }
-        let part = table.slice_axis(Axis(1), Slice::from(start..end));
-        Ok(part.as_standard_layout().into_owned())
+        Ok(start..end)
     }
 }
 
@@ -181,17 +186,32 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_cut_and_wrong_ones_refused() {
-        let table = ndarray::arr2(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).into_dyn();
-        let columns = |text: &str| text.parse::<Columns>().unwrap().of(&table);
-        assert_eq!(columns("0..2").unwrap(), ndarray::arr2(&[[1.0, 2.0], [4.0, 5.0]]).into_dyn());
-        assert_eq!(columns("1..").unwrap().shape(), [2, 2]);
-        assert_eq!(columns("..").unwrap(), table);
+    fn columns_are_found_and_wrong_ones_refused() {
+        let columns = |text: &str| text.parse::<Columns>().unwrap().within(3);
+        assert_eq!(columns("0..2").unwrap(), 0..2);
+        assert_eq!(columns("1..").unwrap(), 1..3);
+        assert_eq!(columns("..").unwrap(), 0..3);
         for wrong in ["2..2", "0..4", "3.."] {
             assert!(columns(wrong).is_err(), "{wrong}");
         }
         for wrong in ["4", "a..b", "0-4"] {
             assert!(wrong.parse::<Columns>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn text_is_read_row_by_row() {
+        let source = "t.csv".parse::<Source>().unwrap();
+        let read = |text: &str, columns: Option<&str>| {
+            let columns = columns.map(|columns| columns.parse().unwrap());
+            source.read_csv(text.as_bytes(), columns.as_ref()).map(|read| (read.values, read.conversions.len()))
+        };
+        let table = ndarray::arr2(&[[1.0, 2.0], [3.0, 4.5]]).into_dyn();
+        assert_eq!(read("1,2\n3, 4.5\n", None).unwrap(), (table.clone(), 1));
+        assert_eq!(read("a,b\n1,2\n3,4.5", None).unwrap(), (table.clone(), 2));
+        assert_eq!(read("1,2,setosa\n3,4.5,virginica\n", Some("0..2")).unwrap(), (table, 1));
+        for wrong in ["", "a,b\n", "1,2\n3\n", "1,2\n3,x\n"] {
+            assert!(matches!(read(wrong, None), Err(Failure::Failed(_))), "{wrong:?}");
         }
     }
 }

@@ -3,11 +3,12 @@
 mod compute;
 mod input;
 mod report;
-mod settings;
+pub mod settings;
 
 use std::path::PathBuf;
 
 use wgpu_batchnorm::check::bounds;
+use wgpu_batchnorm::host::state::layer_meant;
 use wgpu_batchnorm::host::{State, decode, encode, files};
 use wgpu_batchnorm::{Config, Error, Momentum, Shape, reference};
 
@@ -18,10 +19,11 @@ use compute::{Batch, Outcome};
 use input::{Columns, Source, read_file};
 use report::{Compared, Report};
 
-/// Normalises a tensor from a file, holds the result against the reference, and shows what became of each channel.
+/// Normalise a tensor from a file and hold the result against the reference
 ///
 /// Every channel is normalised with one mean and one variance: those of this very batch in training, the running ones of
-/// a state in inference. Exit status 1 if the result is further from the reference than f32 arithmetic explains.
+/// a state in inference. Shows what became of each channel. Exit status 1 if the result is further from the reference
+/// than f32 arithmetic explains; nothing is written then.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -102,11 +104,8 @@ impl Mode {
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_arguments(arguments)?;
     let mut config = arguments.settings.config()?;
-    let read = arguments.input.read()?;
-    let values = match &arguments.columns {
-        Some(columns) => columns.of(&read.values)?,
-        None => read.values.clone(),
-    };
+    let read = arguments.input.read(arguments.columns.as_ref())?;
+    let values = &read.values;
     let shape = Shape::new(values.shape(), arguments.axis).map_err(|error| {
         let rank = values.ndim();
         Failure::Usage(format!("{}: {error}; --axis takes 0 to {}", arguments.input, rank.saturating_sub(1)))
@@ -181,12 +180,20 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
         json::write_whole(path, &files::write_npy(y)?)?;
     }
     if let Some(path) = &arguments.state_out {
-        json::write_whole(path, &outcome.state.write(arguments.layer.as_deref(), state_file.as_deref())?)?;
+        // A layer that was read without its name is replaced under it.
+        let layer = match &state_file {
+            Some(file) => Some(layer_meant(file, arguments.layer.as_deref())?),
+            None => arguments.layer.clone(),
+        };
+        json::write_whole(path, &outcome.state.write(layer.as_deref(), state_file.as_deref())?)?;
     }
     Ok(())
 }
 
 fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
+    for path in [&arguments.out, &arguments.state_out, &arguments.json].into_iter().flatten() {
+        json::check_place(path)?;
+    }
     let usage = |sentence: &str| Err(Failure::Usage(sentence.to_owned()));
     if arguments.mode == Mode::Inference && arguments.state.is_none() {
         return usage(
@@ -266,7 +273,7 @@ fn running_verdict(before: &State, outcome: &Outcome, batch: &reference::Moments
 
 /// Holds the output against a file, under the reference's bounds and half an ulp of what the file stores.
 fn compare_with_file(source: &Source, problem: &Problem, y: &[f32]) -> Result<Option<Verdict>, Failure> {
-    let file = source.read()?;
+    let file = source.read(None)?;
     if file.values.shape() != problem.shape.dimensions() {
         let (has, needed) = (file.values.shape(), problem.shape.dimensions());
         return Err(Failure::Failed(format!("{source} has dimensions {has:?}; the output has {needed:?}")));

@@ -2,6 +2,7 @@
 
 use wgpu_batchnorm::{Config, DType, Momentum, RunningVariance};
 
+use crate::explain::digits;
 use crate::failure::Failure;
 
 /// A framework whose epsilon, momentum and running variance are meant.
@@ -66,7 +67,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Convention::Pytorch)]
     pub convention: Convention,
     /// Added to the variance; the convention's by default
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub epsilon: Option<f32>,
     /// Weight of the new value with pytorch, of the old one with keras, flax and onnx; `cumulative` averages all batches
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
@@ -117,13 +118,6 @@ pub fn running_variance_in_words(config: &Config) -> &'static str {
         RunningVariance::Unbiased => "unbiased running variance (m − 1)",
         RunningVariance::Population => "population running variance (m)",
     }
-}
-
-/// A weight with as many digits as f32 has of it near 1: 0.01, not 0.00999999.
-fn digits(weight: f32) -> String {
-    let text = format!("{weight:.6}");
-    let text = text.trim_end_matches('0');
-    text.trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

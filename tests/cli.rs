@@ -1,0 +1,375 @@
+//! The program as a user meets it: what it prints, writes and returns. Most of it needs no adapter.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use wgpu_batchnorm::host::{State, files};
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
+const CONFORMANCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
+
+/// Runs the program where it finds no adapter, whatever the machine has.
+fn without_adapter(arguments: &[&str]) -> Output {
+    program().env("WGPU_BACKEND", "noop").args(arguments).output().unwrap()
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_batchnorm"))
+}
+
+/// Whether this machine has an adapter; the GPU suite is what fails where it has none.
+fn has_adapter() -> bool {
+    let found = program().args(["adapters", "--quiet"]).output().unwrap().status.success();
+    if !found {
+        eprintln!("no adapter here: nothing is tested");
+    }
+    found
+}
+
+#[track_caller]
+fn succeeds(output: Output) -> String {
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{:?}\n{stdout}\n{stderr}", output.status);
+    stdout
+}
+
+/// The one sentence on stderr of a command that ends with this status.
+#[track_caller]
+fn fails(output: Output, status: i32) -> String {
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(status), "{stdout}\n{stderr}");
+    let sentences: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(sentences.len(), 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    sentences[0].to_owned()
+}
+
+fn texts(output: &Output) -> (String, String) {
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn data(name: &str) -> String {
+    format!("{DATA}/{name}")
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// A folder of its own for each test, and paths in it.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn holding(&self, name: &str, contents: &[u8]) -> String {
+        std::fs::write(self.path(name), contents).unwrap();
+        self.text(name)
+    }
+}
+
+#[test]
+fn help_teaches_with_examples() {
+    for command in [&[][..], &["adapters"], &["explain"], &["run"], &["check"], &["bench"]] {
+        let text = succeeds(without_adapter(&[command, &["--help"]].concat()));
+        assert!(text.contains("Examples:\n  batchnorm "), "{command:?}\n{text}");
+    }
+    assert!(succeeds(without_adapter(&["--version"])).starts_with("batchnorm "));
+}
+
+#[test]
+fn a_wrong_command_line_is_one_sentence_and_status_2() {
+    let digits = data("digits.csv.gz");
+    let photos = data("photos_nhwc.npy");
+    for (arguments, says) in [
+        (&["frobnicate"][..], "unrecognized subcommand"),
+        (&["run"], "<FILE>"),
+        (&["run", &digits, "--modee", "train"], "'--mode'"),
+        (&["run", &digits, "--columns", "0..66"], "columns 0..65"),
+        (&["run", &photos, "--columns", "0..2"], "[2, 160, 240, 3]"),
+        (&["run", &photos, "--axis", "4"], "--axis takes 0 to 3"),
+        (&["run", &photos, "--axis", "-5"], "axis -5 is out of range"),
+        (&["run", &photos, "--mode", "inference"], "--state"),
+        (&["run", &photos, "--layer", "x"], "--state"),
+        (&["run", &photos, "--epsilon", "-1"], "`epsilon` is -1"),
+        (&["run", &photos, "--momentum", "much"], "much"),
+        (&["run", &photos, "--out", "y.csv"], ".npy"),
+        (&["run", "notes.txt"], "of no kind that is read"),
+        (&["run", &data("crepe_tiny_state.safetensors")], "name one"),
+        (&["explain", "--shape", "3,x"], "`x`"),
+        (&["explain", "--shape", "3,0"], "0 channels"),
+        (&["bench", "--shapes", "0,3"], "empty"),
+        (&["check", "--device", "cpu"], "--cases"),
+    ] {
+        let sentence = fails(without_adapter(arguments), 2);
+        assert!(sentence.contains(says), "{arguments:?}: {sentence}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_right_is_named_with_status_1() {
+    let folder = Folder::new();
+    let photos = std::fs::read(data("photos_nhwc.npy")).unwrap();
+    let state = std::fs::read(data("crepe_tiny_state.safetensors")).unwrap();
+    let digits = std::fs::read(data("digits.csv.gz")).unwrap();
+    for (name, contents, says) in [
+        ("header.npy", &photos[..40], "cut short"),
+        ("body.npy", &photos[..5000], "[2, 160, 240, 3] of f32 are 921600 bytes"),
+        ("none.npy", &b"PK"[..], "not an .npy file"),
+        ("cut.csv.gz", &digits[..5000], "cannot be unpacked"),
+        ("ragged.csv", b"1,2\n3\n", "line 2 has 1 columns"),
+        ("words.csv", b"1,2\n3,x\n", "line 2, column 1"),
+        ("empty.csv", b"", "no row of numbers"),
+        ("cut.safetensors", &state[..1000], "not a whole .safetensors file"),
+    ] {
+        let path = folder.holding(name, contents);
+        let sentence = fails(without_adapter(&["run", &path, "--device", "cpu"]), 1);
+        assert!(sentence.contains(says) && sentence.contains(name), "{sentence}");
+    }
+    let input = format!("{}:conv1_BN.input", data("crepe_tiny_activations.safetensors"));
+    let layer = |state: &str, layer: &str| {
+        let mode = ["run", &input, "--mode", "infer", "--state", state, "--layer", layer];
+        fails(without_adapter(&mode), 1)
+    };
+    assert!(layer(&folder.text("cut.safetensors"), "conv1_BN").contains("not a whole"));
+    assert!(layer(&data("crepe_tiny_state.safetensors"), "conv9").contains("conv1_BN, conv2_BN"));
+    assert!(layer(&data("crepe_tiny_state.safetensors"), "conv3_BN").contains("16 channels"));
+    assert!(fails(without_adapter(&["run", "absent.npy"]), 1).contains("absent.npy"));
+    let nowhere = folder.text("absent/y.npy");
+    let photos = data("photos_nhwc.npy");
+    assert!(fails(without_adapter(&["run", &photos, "--out", &nowhere]), 1).contains("there is no folder"));
+}
+
+#[test]
+fn explain_tells_the_formula_and_the_plan_without_an_adapter() {
+    let folder = Folder::new();
+    let file = folder.text("plan.json");
+    let shape = ["explain", "--shape", "32,100,200,30", "--axis", "3", "--json", &file];
+    let text = succeeds(without_adapter(&shape));
+    for part in ["axes 0, 1 and 2", "m = 32 · 100 · 200 = 640000", "= 120, of which 60 trained", "no adapter here"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    for kernel in ["moments_partial", "moments_merge", "scale_shift", "running_update", "backward_input"] {
+        assert!(text.contains(kernel), "{kernel} is not in\n{text}");
+    }
+    let plan = json(&folder.path("plan.json"));
+    assert_eq!((&plan["parameters"], &plan["trained_parameters"]), (&120.into(), &60.into()));
+    assert_eq!(plan["operations"].as_array().unwrap().len(), 3);
+    // 77 million elements are more than one binding holds.
+    let windows = succeeds(without_adapter(&["explain", "--shape", "96,256,56,56"]));
+    assert!(windows.contains("in windows of at most"), "{windows}");
+}
+
+#[test]
+fn the_layers_of_a_published_network_come_to_the_values_in_their_file() {
+    let folder = Folder::new();
+    for layer in ["conv1_BN", "conv3_BN", "conv6_BN"] {
+        let activations = data("crepe_tiny_activations.safetensors");
+        let (input, expected) = (format!("{activations}:{layer}.input"), format!("{activations}:{layer}.expected"));
+        let (state, out) = (data("crepe_tiny_state.safetensors"), folder.text("y.npy"));
+        let figures = folder.text("figures.json");
+        let arguments = [
+            &["run", &input, "--mode", "inference", "--state", &state, "--layer", layer][..],
+            &["--epsilon", "0.0010000000474974513", "--expected", &expected, "--out", &out, "--json", &figures],
+        ]
+        .concat();
+        let mut devices = vec!["cpu"];
+        if has_adapter() {
+            devices.push("gpu");
+        }
+        for device in devices {
+            let text = succeeds(program().args(&arguments).args(["--device", device]).output().unwrap());
+            assert_eq!(text.matches("within the bounds").count(), 2, "{text}");
+            let figures = json(&folder.path("figures.json"));
+            assert!(figures["worst"].as_array().unwrap().iter().all(|worst| worst["passed"] == true));
+            // Beside what the program says of itself: the two files, element by element.
+            let y = files::read_npy(&std::fs::read(&out).unwrap()).unwrap().values;
+            let expected = files::read_safetensors(&std::fs::read(&activations).unwrap(), &format!("{layer}.expected"));
+            for (got, expected) in y.iter().zip(&expected.unwrap().values) {
+                assert!((got - expected).abs() <= 2e-6 * expected.abs().max(1.0), "{layer}: {got} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tables_and_images_are_normalised() {
+    let folder = Folder::new();
+    let (photos, digits) = (data("photos_nhwc.npy"), data("digits.csv.gz"));
+    let mut devices = vec!["cpu"];
+    if has_adapter() {
+        devices.push("gpu");
+    }
+    for device in devices {
+        let out = folder.text("y.npy");
+        let arguments = ["run", &photos, "--axis", "3", "--out", &out, "--device", device];
+        let text = succeeds(program().args(arguments).output().unwrap());
+        assert!(text.contains("3 channels of 76800 values"), "{text}");
+        let y = files::read_npy(&std::fs::read(&out).unwrap()).unwrap().values;
+        assert_eq!(y.shape(), [2, 160, 240, 3]);
+        for channel in y.axis_iter(ndarray::Axis(3)) {
+            let count = channel.len() as f64;
+            let mean = channel.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
+            let variance = channel.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
+            assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
+        }
+        let arguments = ["run", &digits, "--columns", "0..64", "--device", device];
+        let text = succeeds(program().args(arguments).output().unwrap());
+        assert!(text.contains("64 channels of 1797 values") && text.contains("within the bounds"), "{text}");
+    }
+}
+
+#[test]
+fn a_training_step_is_written_into_the_state() {
+    let folder = Folder::new();
+    let input = folder.holding("x.csv", b"1,10\n3,30\n");
+    let state = State {
+        gamma: Some(vec![1.0, 2.0]),
+        beta: Some(vec![0.0, 1.0]),
+        running_mean: Some(vec![0.0, 10.0]),
+        running_variance: Some(vec![1.0, 100.0]),
+        batches: Some(4),
+    };
+    let before = folder.holding("before.safetensors", &state.write(Some("bn"), None).unwrap());
+    let after = folder.text("after.safetensors");
+    // Means 2 and 20, population variances 1 and 100, unbiased ones 2 and 200.
+    let cases = [
+        (&["--momentum", "0.5"][..], [1.0, 15.0], [1.5, 150.0]),
+        (&["--momentum", "cumulative"], [0.4, 12.0], [1.2, 120.0]),
+        (&["--convention", "onnx", "--momentum", "0.75"], [0.5, 12.5], [1.0, 100.0]),
+    ];
+    let mut devices = vec!["cpu"];
+    if has_adapter() {
+        devices.push("gpu");
+    }
+    for device in devices {
+        for (settings, mean, variance) in cases {
+            let files = ["run", &input, "--state", &before, "--state-out", &after, "--device", device];
+            let text = succeeds(program().args(files).args(settings).output().unwrap());
+            assert!(text.contains("running mean"), "{text}");
+            let after = State::read(&std::fs::read(&after).unwrap(), Some("bn")).unwrap();
+            assert_eq!((after.batches, &after.gamma), (Some(5), &state.gamma));
+            let near = |got: Option<Vec<f32>>, expected: [f32; 2]| {
+                let got = got.unwrap();
+                assert!(got.iter().zip(expected).all(|(g, e)| (g - e).abs() <= 1e-5 * e), "{got:?} {expected:?}");
+            };
+            near(after.running_mean, mean);
+            near(after.running_variance, variance);
+        }
+    }
+    // One value per channel has no unbiased variance; nothing is written then.
+    let one = folder.holding("one.csv", b"1,10\n");
+    let untouched = folder.text("untouched.safetensors");
+    let arguments = ["run", &one, "--state", &before, "--state-out", &untouched, "--device", "cpu"];
+    assert!(fails(without_adapter(&arguments), 1).contains("--convention keras"));
+    assert!(!folder.path("untouched.safetensors").exists());
+}
+
+#[test]
+fn without_an_adapter_the_cpu_works_and_says_so() {
+    let output = without_adapter(&["run", &data("digits.csv.gz"), "--columns", "0..64"]);
+    let (_, stderr) = texts(&output);
+    assert!(succeeds(output).contains("CPU (the reference"));
+    assert!(stderr.contains("working on the CPU") && stderr.contains("apt-get install"), "{stderr}");
+    for arguments in [&["adapters"][..], &["check"], &["check", "--cases", CONFORMANCE], &["bench", "--adapter", "gl"]]
+    {
+        assert!(fails(without_adapter(arguments), 1).contains("apt-get install"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn conformance_cases_pass_on_the_reference_and_a_wrong_one_is_told() {
+    let text = succeeds(without_adapter(&["check", "--cases", CONFORMANCE, "--device", "cpu"]));
+    assert_eq!(text.lines().last(), Some("56 passed, 0 failed"));
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 56);
+
+    let folder = Folder::new();
+    for entry in std::fs::read_dir(CONFORMANCE).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path(entry.file_name().to_str().unwrap())).unwrap();
+    }
+    let list = std::fs::read_to_string(folder.path("cases.json")).unwrap();
+    let mut cases: Value = serde_json::from_str(&list).unwrap();
+    let tolerance = cases[0]["tolerance_by_tensor"].as_object_mut().unwrap();
+    for (_, tolerance) in tolerance.iter_mut() {
+        *tolerance = serde_json::json!({ "abs": 0.0, "rel": 0.0 });
+    }
+    folder.holding("cases.json", cases.to_string().as_bytes());
+    let cases = folder.0.path().to_str().unwrap();
+    let output = without_adapter(&["check", "--cases", cases, "--device", "cpu", "--quiet"]);
+    let (stdout, _) = texts(&output);
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{stdout}");
+    assert!(lines[0].starts_with("FAILED ") && lines[0].contains("]: got ") && lines[0].contains("expected "));
+    assert_eq!(lines[1], "55 passed, 1 failed");
+}
+
+#[test]
+fn a_short_sweep_passes_on_an_adapter() {
+    if has_adapter() {
+        let arguments = ["check", "--adapter", "0", "--count", "12", "--seed", "41"];
+        let text = succeeds(program().args(arguments).output().unwrap());
+        assert_eq!(text.lines().last(), Some("12 passed, 0 failed"), "{text}");
+    }
+}
+
+/// The fields of a result that a reader of the file counts on.
+fn check_times(result: &Value, names: &[&str]) {
+    for name in names {
+        let time = &result[name];
+        let of = |field: &str| time[field].as_f64().unwrap_or_else(|| panic!("{name}.{field} in {result}"));
+        assert!(0.0 < of("low") && of("low") <= of("median") && of("median") <= of("high"), "{name} in {result}");
+    }
+}
+
+#[test]
+fn bench_writes_its_figures() {
+    let folder = Folder::new();
+    let file = folder.text("bench.json");
+    let arguments = ["bench", "--shapes", "2,8,7,7;4,6,5@2", "--rounds", "2", "--json", &file];
+    succeeds(without_adapter(&arguments));
+    let report = json(&folder.path("bench.json"));
+    assert_eq!((&report["schema"], &report["device"]["name"]), (&1.into(), &"CPU".into()));
+    let results = report["results"].as_array().unwrap();
+    assert_eq!(results.len(), 6);
+    for result in results {
+        check_times(result, &["cpu_ms"]);
+        assert!(result["gpu_ms"].is_null() && result["worst_error"].as_f64() <= result["bound"].as_f64());
+    }
+    assert_eq!((&results[3]["shape"], &results[3]["axis"]), (&serde_json::json!([4, 6, 5]), &2.into()));
+
+    if has_adapter() {
+        let text = succeeds(program().args(arguments).output().unwrap());
+        assert!(text.contains("driver's copy"), "{text}");
+        let report = json(&folder.path("bench.json"));
+        for field in ["name", "backend", "type", "driver"] {
+            assert!(report["device"][field].is_string(), "{report}");
+        }
+        assert!(["timestamps", "wall"].contains(&report["timing"].as_str().unwrap()));
+        assert!(report["threads"].as_u64() > Some(0) && report["version"].is_string());
+        let results = report["results"].as_array().unwrap();
+        assert_eq!(results.len(), 6);
+        for (result, operation) in results.iter().zip(["inference", "training", "backward"].iter().cycle()) {
+            assert_eq!((&result["operation"], &result["dtype"]), (&(*operation).into(), &"f32".into()));
+            check_times(result, &["gpu_ms", "copy_ms", "end_to_end_ms", "cpu_ms"]);
+            let ratio = result["gpu_ms"]["median"].as_f64().unwrap() / result["copy_ms"]["median"].as_f64().unwrap();
+            assert!((result["ratio_to_copy"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-9);
+            assert!(result["strategy"].is_string() && result["cpu_implementation"].is_string());
+            assert!(result["bytes_moved"].as_u64() > Some(0));
+            assert!(result["worst_error"].as_f64() <= result["bound"].as_f64());
+        }
+    }
+}

@@ -191,6 +191,8 @@ pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
         json::write(path, &report)?;
     }
     if !arguments.quiet {
+        // What can go first: the rate, what is hot, the limit, with submission, the strategy, transfers, the error.
+        output::fit(&mut table, if gpu.is_some() { &[6, 7, 5, 8, 2, 9, 11] } else { &[] });
         output::line(&table)?;
         for sentence in table::summary(&report.results) {
             output::line(sentence)?;

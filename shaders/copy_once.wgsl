@@ -3,8 +3,11 @@
 // reads  source [words]      writes  destination [words]
 override WORKGROUP_SIZE: u32 = 1u;
 
-@group(0) @binding(0) var<storage, read> source: array<vec4<ELEMENT>>;
-@group(0) @binding(1) var<storage, read_write> destination: array<vec4<ELEMENT>>;
+// The type of a storage word: u32 where it holds halves.
+alias Element = f32;
+
+@group(0) @binding(0) var<storage, read> source: array<vec4<Element>>;
+@group(0) @binding(1) var<storage, read_write> destination: array<vec4<Element>>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn copy_once(

@@ -15,18 +15,13 @@ fn reduce_part(index: u32, lane: u32) {
     let complete_quads = parameters.elements / 4u;
     let last_quad = (parameters.elements + 3u) / 4u - 1u;
     // Anchors come from four rows spread over the part, so that an unlike beginning does not mislead.
-    let spread = (end_row - first_row) / 4u * stride;
     for (var slot = lane; slot < blocks * WORKGROUP_SIZE; slot += WORKGROUP_SIZE) {
         let column = first_column + min(slot, columns - 1u);
         var state = begin(channels_of(column));
         let top = min(first_row * stride + column, last_quad);
-        anchor(
-            &state,
-            load_x(top),
-            load_x(min(top + spread, last_quad)),
-            load_x(min(top + 2u * spread, last_quad)),
-            load_x(min(top + 3u * spread, last_quad)),
-        );
+        let own_rows = min(end_row, steps_to(column, complete_quads, stride));
+        let spread = (max(own_rows, first_row + 1u) - 1u - first_row) / 3u * stride;
+        anchor(&state, load_x(top), load_x(top + spread), load_x(top + 2u * spread), load_x(top + 3u * spread));
         kept[slot] = keep(&state);
     }
     let complete_row = min(end_row, complete_quads / stride);

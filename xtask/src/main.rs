@@ -24,7 +24,8 @@ cargo xtask bench [ARGUMENTS]   builds, checks briefly, and measures GPU against
 cargo xtask test [OPTIONS]      builds and runs all tests: on the host, on every adapter, documentation, benches (one
                                 iteration), examples, and the conformance cases
     --all-adapters              installs SwiftShader too (inside chromium's package) and includes it
-    --full                      adds a sweep of 2000 random shapes on the best adapter and 300 on each other
+    --full                      adds a sweep of 2000 random shapes on the best adapter and 300 on each other, and the tests
+                                that need gigabytes
 cargo xtask shader-stats        compiles every kernel with AMD's compiler, which needs no hardware, and writes what it
                                 makes of them to benches/shader-stats.md
     --check                     fails where a kernel spills registers or its loop waits for memory; writes nothing

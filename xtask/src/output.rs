@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// One test program, or the documentation's tests.
 #[derive(Debug, PartialEq)]
 pub struct Suite {
-    /// As cargo names it: `unittests src/lib.rs`, `tests/reference.rs`, `Doc-tests wgpu_batchnorm`.
+    /// As cargo names it: `unittests src/lib.rs of wgpu_batchnorm`, `tests/reference.rs`, `Doc-tests wgpu_batchnorm`.
     pub name: String,
     /// The harness's last line; empty if it never came, because the program died.
     pub closing: String,
@@ -34,7 +34,7 @@ impl Suites {
         let running = text.strip_prefix("Running ").filter(|_| line.starts_with(' '));
         let documentation = Some(text).filter(|t| t.starts_with("Doc-tests "));
         if let Some(name) = running.or(documentation) {
-            let name = name.split(" (").next().unwrap_or(name).to_owned();
+            let name = suite_name(name);
             self.begun = Instant::now();
             self.suites.push(Suite { name, closing: String::new(), time: Duration::ZERO });
         } else if text.starts_with("test result: ")
@@ -51,6 +51,16 @@ impl Suites {
     /// The suites without those that hold no test.
     pub fn with_tests(&self) -> impl Iterator<Item = &Suite> {
         self.suites.iter().filter(|s| !s.closing.starts_with("test result: ok. 0 passed; 0 failed; 0 ignored"))
+    }
+}
+
+/// `unittests src/main.rs of xtask` of `unittests src/main.rs (target/release/deps/xtask-0123)`.
+fn suite_name(heading: &str) -> String {
+    let (name, file) = heading.split_once(" (").unwrap_or((heading, ""));
+    let krate = file.rsplit(['/', '\\']).next().and_then(|f| f.rsplit_once('-')).map(|(krate, _)| krate);
+    match krate {
+        Some(krate) if name.starts_with("unittests") => format!("{name} of {krate}"),
+        _ => name.to_owned(),
     }
 }
 
@@ -77,7 +87,11 @@ mod tests {
             suites.read(line);
         }
         let seen: Vec<_> = suites.with_tests().map(|s| (s.name.as_str(), s.passed())).collect();
-        let expected = [("unittests src/lib.rs", true), ("tests/died.rs", false), ("Doc-tests wgpu_batchnorm", false)];
+        let expected = [
+            ("unittests src/lib.rs of wgpu_batchnorm", true),
+            ("tests/died.rs", false),
+            ("Doc-tests wgpu_batchnorm", false),
+        ];
         assert_eq!(seen, expected);
     }
 }

@@ -50,6 +50,9 @@ fn run_all(options: &Options, ledger: &mut Ledger, suites: &mut Suites) -> Resul
     let mut tests = cargo(&TEST);
     tests.arg("--no-fail-fast");
     println!("\n== tests");
+    if options.full {
+        tests.env("BATCHNORM_SLOW", "1");
+    }
     let passed = run_reading(prepared(&mut tests, &setup)?, |line| suites.read(line));
     for suite in suites.with_tests() {
         ledger.note(&suite.name, suite.time, suite.passed());
@@ -62,10 +65,10 @@ fn run_all(options: &Options, ledger: &mut Ledger, suites: &mut Suites) -> Resul
         }
     }
 
-    if !stems("benches").is_empty() {
-        ledger.attempt("benches, one iteration", || {
-            let mut benches = cargo(&["bench", "--features", "cli", "--benches", "--", "--test"]);
-            run(prepared(&mut benches, &setup)?)
+    for bench in stems("benches") {
+        ledger.attempt(&format!("bench {bench}, one iteration"), || {
+            let mut command = cargo(&["bench", "--features", "cli", "--bench", &bench, "--", "--test"]);
+            run(prepared(&mut command, &setup)?)
         });
     }
     for example in stems("examples") {

@@ -147,6 +147,7 @@ pub async fn adapters(arguments: &Arguments) -> Result<(), Failure> {
             ),
         ]);
     }
+    output::fit(&mut table, &[]);
     output::line(table)?;
     output::line("Operations ask for WebGPU's default limits and no feature; timestamps only for `bench`.")
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::Failure;
@@ -24,15 +24,30 @@ const STYLE: TableStyle = TableStyle::new().header_separator(LINE);
 /// An empty table with these headings, its columns right-aligned but for the first `left`.
 pub fn table(headings: &[&str], left: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(STYLE).set_header(headings.iter().copied());
-    // A table that is piped keeps its width, so that columns can be cut.
-    let arrangement =
-        if std::io::stdout().is_terminal() { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
-    table.set_content_arrangement(arrangement);
+    table.load_style(STYLE).set_header(headings.iter().copied()).set_content_arrangement(ContentArrangement::Disabled);
     for column in table.column_iter_mut().skip(left) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Hides columns, in this order, until the table fits the terminal; a table that is piped keeps them all. Where even
+/// that is not enough, the rest is wrapped.
+pub fn fit(table: &mut Table, dispensable: &[usize]) {
+    // Without a terminal, or on one that does not know its width, there is nothing to fit.
+    let Some(width) = table.width().filter(|&width| width > 0 && std::io::stdout().is_terminal()) else { return };
+    let fits = |table: &Table| table.lines().all(|line| line.chars().count() <= usize::from(width));
+    for &index in dispensable {
+        if fits(table) {
+            return;
+        }
+        if let Some(column) = table.column_mut(index) {
+            column.set_constraint(ColumnConstraint::Hidden);
+        }
+    }
+    if !fits(table) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
 }
 
 /// A progress bar with an estimate, on a terminal; hidden where stderr is piped or quiet is asked for.

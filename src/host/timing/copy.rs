@@ -71,14 +71,17 @@ impl CopyKernel {
             None => (include_str!("../../../shaders/copy_once.wgsl"), "copy_once"),
             Some(_) => (include_str!("../../../shaders/copy_loop.wgsl"), "copy_loop"),
         };
-        let element = if dtype == DType::F32 { "f32" } else { "u32" };
+        let text = match dtype {
+            DType::F32 => text.to_owned(),
+            DType::F16 | DType::Bf16 => text.replace("alias Element = f32;", "alias Element = u32;"),
+        };
         let mut constants = vec![("WORKGROUP_SIZE", f64::from(form.workgroup_size))];
         constants.extend(form.stretch.map(|stretch| ("STRETCH", f64::from(stretch))));
         let device = gpu.device();
         guarded(device, "batchnorm.copy", || {
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some("batchnorm.copy"),
-                source: wgpu::ShaderSource::Wgsl(text.replace("ELEMENT", element).into()),
+                source: wgpu::ShaderSource::Wgsl(text.into()),
             });
             let entry_of = |binding, read_only| wgpu::BindGroupLayoutEntry {
                 binding,

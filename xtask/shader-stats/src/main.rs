@@ -69,17 +69,23 @@ fn findings(dump: Option<&Path>) -> Result<(Vec<wgpu_batchnorm::plan::Program>, 
     let programs = programs::programs().map_err(|error| error.to_string())?;
     let own = std::env::current_exe().map_err(|error| format!("this program's path is unknown: {error}"))?;
     let driver = driver().ok_or(NO_DRIVER)?;
-    let mut families = Vec::new();
+    // All families at once: each process compiles on one core.
+    let mut started = Vec::new();
     for family in &FAMILIES {
-        let out = Command::new(&own)
+        let child = Command::new(&own)
             .arg("--family")
             .args(dump)
             .env("VK_ICD_FILENAMES", &driver)
             .env("VK_DRIVER_FILES", &driver)
             .env("RADV_FORCE_FAMILY", family.name)
-            .stderr(Stdio::inherit())
-            .output()
+            .stdout(Stdio::piped())
+            .spawn()
             .map_err(|error| format!("{} cannot be started: {error}", own.display()))?;
+        started.push((family, child));
+    }
+    let mut families = Vec::new();
+    for (family, child) in started {
+        let out = child.wait_with_output().map_err(|error| format!("{}: {error}", family.name))?;
         if !out.status.success() {
             return Err(format!("the programs could not be compiled for {}", family.name));
         }

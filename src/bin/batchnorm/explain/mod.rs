@@ -264,6 +264,7 @@ fn print(plan: &Plan, config: &Config, tensor_bytes: u64) -> Result<(), Failure>
             row.bindings.join(" "),
         ]);
     }
+    output::fit(&mut table, &[5, 1]);
     for line in table.lines() {
         output::line(format_args!(" {line}"))?;
     }

@@ -191,7 +191,9 @@ impl Report<'_> {
         }
         output::line(format_args!("layer    {}", self.layer()))?;
         output::line("")?;
-        output::line(self.table())?;
+        let mut table = self.table();
+        output::fit(&mut table, &[]);
+        output::line(table)?;
         output::line("")?;
         for compared in &self.compared {
             output::line(compared)?;

@@ -69,7 +69,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let buffers = TrainingBuffers {
         gamma: Some(pool.slice(gamma)), // once per set of buffers: here each is a range of one pool
         beta: Some(pool.slice(beta)),
-        ..TrainingBuffers::new(input, pool.slice(saved), output) // backward reads what is saved
+        ..TrainingBuffers::new(input, pool.slice(saved), output)
     };
     let norm = training.bind(&device, &buffers)?;
 
@@ -100,10 +100,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let expected = normalised_and_clamped(x, &shape, &gammas, &betas);
     let worst = y.iter().zip(&expected).map(|(got, want)| (f64::from(*got) - want).abs()).fold(0.0, f64::max);
     println!("worst     {worst:.1e} from the same in f64");
-    // Neighbouring f32 near 100 are 8e-6 apart. A driver that reassociates may keep the mean no better than that, which
-    // is 2.6e-5 standard deviations, times a gamma of 2.9.
-    if worst > 1e-4 {
-        return Err(format!("y is {worst:.1e} from the f64 computation; at most 1e-4 was expected").into());
+    // |y| stays below 8, where neighbouring f32 are 5e-7 apart; the arithmetic may be a few of those off. Neighbours near
+    // 100, where x lies, are 8e-6 apart: the mean is known far better than x itself.
+    if worst > 5e-6 {
+        return Err(format!("y is {worst:.1e} from the f64 computation; at most 5e-6 was expected").into());
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test that this machine can run.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::adapters::{self, Setup, Wanted};
@@ -11,6 +11,8 @@ use crate::ledger::Ledger;
 use crate::output::Suites;
 
 const TEST: [&str; 5] = ["test", "--release", "--workspace", "--features", "cli"];
+/// Examples that take minutes, and what makes them short.
+const SHORTER: [(&str, &[&str]); 1] = [("train_digits", &["--quick"])];
 const CONFORMANCE: &str = "tests/conformance";
 
 #[derive(Default)]
@@ -65,15 +67,16 @@ fn run_all(options: &Options, ledger: &mut Ledger, suites: &mut Suites) -> Resul
         }
     }
 
-    for bench in stems("benches") {
+    for bench in programs("benches") {
         ledger.attempt(&format!("bench {bench}, one iteration"), || {
             let mut command = cargo(&["bench", "--features", "cli", "--bench", &bench, "--", "--test"]);
             run(prepared(&mut command, &setup)?)
         });
     }
-    for example in stems("examples") {
+    for example in programs("examples") {
         ledger.attempt(&format!("example {example}"), || {
             let mut command = crate::command::example(&example)?;
+            command.args(SHORTER.iter().filter(|s| s.0 == example).flat_map(|s| s.1));
             run(prepared(&mut command, &setup)?)
         });
     }
@@ -104,16 +107,32 @@ fn prepared<'a>(command: &'a mut Command, setup: &Setup) -> Result<&'a mut Comma
     Ok(command.envs(setup.environment.iter().cloned()))
 }
 
-/// The programs of a directory, by name.
-fn stems(directory: &str) -> Vec<String> {
-    let stem = |path: &Path| Some(path.file_stem()?.to_str()?.to_owned());
+/// The programs of a directory, by name: `NAME.rs`, or `NAME/main.rs`.
+fn programs(directory: &str) -> Vec<String> {
+    let name = |path: PathBuf| {
+        let is_program = path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").is_file();
+        path.file_stem().filter(|_| is_program)?.to_str().map(str::to_owned)
+    };
     let mut names: Vec<String> = std::fs::read_dir(root().join(directory))
         .into_iter()
         .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
-        .filter_map(|path| stem(&path))
+        .filter_map(|entry| name(entry.ok()?.path()))
         .collect();
     names.sort();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_are_found_in_files_and_in_directories() {
+        let found = programs("examples");
+        assert!(found.contains(&"embed".to_owned()), "{found:?}");
+        assert!(!found.contains(&"data".to_owned()), "{found:?}");
+        for (example, _) in SHORTER {
+            assert!(found.contains(&example.to_owned()), "{example}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! How far a careful f32 kernel may lie from the reference: derived, not guessed.
 //!
-//! Each function stands beside the one of [`reference`](crate::reference) that it bounds and takes the same argument:
+//! Each function stands beside the one of [`mod@reference`] that it bounds and takes the same argument:
 //! the exact one, in f64, of inputs that the storage type holds exactly. The bounds come in the same layout, for
 //! [`compare`](crate::check::compare()) to use by index.
 //!

@@ -415,7 +415,7 @@ impl Case {
     }
 }
 
-/// Computes a case with the [reference](crate::reference), its outputs rounded as an implementation stores them: `y`,
+/// Computes a case with the [`mod@reference`], its outputs rounded as an implementation stores them: `y`,
 /// `dx` and `dresidual` to the case's storage type, statistics and the other gradients to f32.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 // Pass 1 of training: the moments of one part of each channel.
 // count = m', mean = K + d, M2 = Σ (x − mean)²      over the m' values of the part
-// Sums are taken of x − K, with K near the mean, so nothing cancels: K starts as x₀ + mean(four of the part − x₀), which
-// is exact for a constant channel, and becomes the mean so far at every fold.
+// Sums are taken of x − K, with K near the mean, so nothing cancels: K starts in the middle of four of the part, which is
+// exact for a constant channel, and becomes the mean so far at every fold.
 // grid and parts: see the reduce_* part that is joined
 // reads  x [outer, channels, inner]      writes  records [slots, channels] × Moments
 struct Accumulator {
@@ -16,9 +16,15 @@ fn begin(channel: vec4<u32>) -> Accumulator {
     return Accumulator(neutral(), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<u32>(0u));
 }
 
-// From four values of the part.
+// From four values of the part: the mean of the middle two, so that one unlike the rest (a leading zero) does not
+// mislead. Where all are equal it is that value, exactly.
 fn anchor(state: ptr<function, Accumulator>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) {
-    (*state).anchor = opaque(a + (rounded(b - a) + rounded(c - a) + rounded(d - a)) * 0.25);
+    let p = rounded(b - a);
+    let q = rounded(c - a);
+    let r = rounded(d - a);
+    let zero = vec4<f32>(0.0);
+    let outer = min(min(zero, p), min(q, r)) + max(max(zero, p), max(q, r));
+    (*state).anchor = opaque(a + ((p + q + r) - outer) * 0.5);
 }
 
 fn gather4(state: ptr<function, Accumulator>, i: u32, j: u32, k: u32, l: u32) {

@@ -38,6 +38,9 @@ fn gather(state: ptr<function, Accumulator>, quad: u32) {
     (*state).dy_centred += a * centred(n, x);
 }
 
+// Sums need no count.
+fn counted(state: ptr<function, Accumulator>, quads: u32) {}
+
 fn gather_masked(state: ptr<function, Accumulator>, quad: u32, mask: vec4<bool>) {
     let n = (*state).normaliser;
     let x = load_x(quad);
@@ -56,23 +59,32 @@ fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     (*state).dy_centred = vec4<f32>(0.0);
 }
 
-// What a lane keeps of a column while it works on others.
+// What a column needs while others are worked on, and what was gathered of it.
 struct Kept {
     normaliser: Normaliser,
+}
+
+struct Gathered {
     dy: vec4<f32>,
     dy_centred: vec4<f32>,
 }
 
 fn keep(state: ptr<function, Accumulator>) -> Kept {
-    return Kept((*state).normaliser, (*state).dy, (*state).dy_centred);
+    return Kept((*state).normaliser);
 }
 
 fn resume(k: Kept) -> Accumulator {
-    return Accumulator(neutral(), k.normaliser, k.dy, k.dy_centred);
+    return Accumulator(neutral(), k.normaliser, vec4<f32>(0.0), vec4<f32>(0.0));
 }
 
-// Sums need no count.
-fn set_count(state: ptr<function, Accumulator>, count: u32) {}
+fn gathered_by(state: ptr<function, Accumulator>) -> Gathered {
+    return Gathered((*state).dy, (*state).dy_centred);
+}
+
+fn take(state: ptr<function, Accumulator>, g: Gathered, quads: u32) {
+    (*state).dy = g.dy;
+    (*state).dy_centred = g.dy_centred;
+}
 
 fn write_record(index: u32, total: Sums4, strand: u32) {
     sums[index] = vec2<f32>(total.dy[strand], total.dy_centred[strand]);

@@ -35,14 +35,17 @@ fn gather4(state: ptr<function, Accumulator>, i: u32, j: u32, k: u32, l: u32) {
     let d = rounded(load_x(l) - anchor);
     (*state).sum += (a + b) + (c + d);
     (*state).square += (a * a + b * b) + (c * c + d * d);
-    (*state).count += vec4<u32>(4u);
 }
 
 fn gather(state: ptr<function, Accumulator>, quad: u32) {
     let a = rounded(load_x(quad) - (*state).anchor);
     (*state).sum += a;
     (*state).square += a * a;
-    (*state).count += vec4<u32>(1u);
+}
+
+// Of each strand, so many quads were gathered; those under a mask count themselves.
+fn counted(state: ptr<function, Accumulator>, quads: u32) {
+    (*state).count += vec4<u32>(quads);
 }
 
 fn gather_masked(state: ptr<function, Accumulator>, quad: u32, mask: vec4<bool>) {
@@ -67,23 +70,32 @@ fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     (*state).count = vec4<u32>(0u);
 }
 
-// What a lane keeps of a column while it works on others.
+// What a column needs while others are worked on, and what was gathered of it.
 struct Kept {
     anchor: vec4<f32>,
+}
+
+struct Gathered {
     sum: vec4<f32>,
     square: vec4<f32>,
 }
 
 fn keep(state: ptr<function, Accumulator>) -> Kept {
-    return Kept((*state).anchor, (*state).sum, (*state).square);
+    return Kept((*state).anchor);
 }
 
 fn resume(k: Kept) -> Accumulator {
-    return Accumulator(neutral(), k.anchor, k.sum, k.square, vec4<u32>(0u));
+    return Accumulator(neutral(), k.anchor, vec4<f32>(0.0), vec4<f32>(0.0), vec4<u32>(0u));
 }
 
-fn set_count(state: ptr<function, Accumulator>, count: u32) {
-    (*state).count = vec4<u32>(count);
+fn gathered_by(state: ptr<function, Accumulator>) -> Gathered {
+    return Gathered((*state).sum, (*state).square);
+}
+
+fn take(state: ptr<function, Accumulator>, g: Gathered, quads: u32) {
+    (*state).sum = g.sum;
+    (*state).square = g.square;
+    counted(state, quads);
 }
 
 fn write_record(index: u32, total: Moments4, strand: u32) {

@@ -1,7 +1,7 @@
 //! Which parts make which program: text and override values only.
 
 use crate::dtype::DType;
-use crate::plan::{Access, Argument, Kernel, Program, ROWS_GROUP, STEPS_PER_FOLD, Statistics, Walk};
+use crate::plan::{Access, Argument, Kernel, Program, STEPS_PER_FOLD, Statistics, Walk};
 
 macro_rules! part {
     ($name:literal) => {
@@ -44,9 +44,11 @@ pub fn text(program: &Program) -> String {
     match (program.kernel, program.walk) {
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Along)) => add(part!("reduce_along")),
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Columns)) => add(part!("reduce_columns")),
-        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Rows)) => add(part!("reduce_rows")),
+        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Rows)) => {
+            add(&each_block(part!("reduce_rows"), program.blocks));
+        }
         (_, Some(Walk::Along)) => add(part!("apply_along")),
-        (_, Some(Walk::Rows)) => add(part!("apply_rows")),
+        (_, Some(Walk::Rows)) => add(&each_block(part!("apply_rows"), program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
         (_, Some(_)) => add(part!("apply_columns")),
         (_, None) => {}
@@ -103,7 +105,7 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
         list.push(("LANES_X", f64::from(program.lanes_x)));
     }
     if program.walk == Some(Walk::Rows) {
-        list.push(("GROUP", f64::from(ROWS_GROUP)));
+        list.push(("GROUP", f64::from(program.blocks * program.workgroup_size)));
     }
     if matches!(program.walk, Some(Walk::Along | Walk::Rows | Walk::Groups)) {
         list.push(("ALIGNED", f64::from(u8::from(program.aligned))));
@@ -118,6 +120,16 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
 /// dispatch must be one and the same.
 pub fn is_read_write(program: &Program, argument: Argument, written: bool) -> bool {
     written || program.shared || argument.is_scratch()
+}
+
+/// A part with each line that names BLOCK written once for each block: registers have no index.
+fn each_block(part: &str, blocks: u32) -> String {
+    let names_block = |line: &str| line.split("//").next().is_some_and(|code| code.contains("BLOCK"));
+    let written_out = part.lines().flat_map(|line| {
+        let times = if names_block(line) { blocks } else { 1 };
+        (0..times).map(move |block| line.replace("BLOCK", &block.to_string()))
+    });
+    written_out.collect::<Vec<_>>().join("\n")
 }
 
 fn uses_lanes_x(program: &Program) -> bool {

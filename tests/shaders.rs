@@ -96,7 +96,7 @@ fn operations() -> Vec<Operation> {
 /// The built-in tables, and one that a measurement could choose: rows swept by wide workgroups.
 fn devices() -> Vec<(DeviceFacts, Tuning)> {
     let built_in = |facts: DeviceFacts| (facts.clone(), Tuning::for_device(&facts));
-    let wide = Tuning { rows: true, ..Tuning::for_device(&DeviceFacts::FLOOR) };
+    let wide = Tuning { row_blocks: 16, ..Tuning::for_device(&DeviceFacts::FLOOR) };
     vec![built_in(DeviceFacts::FLOOR), built_in(DeviceFacts::SOFTWARE), (DeviceFacts::FLOOR, wide)]
 }
 

@@ -37,6 +37,7 @@ fn walk(state: ptr<function, Accumulator>, s: Sequence, cursor: ptr<function, Cu
     for (var done = steps & ~3u; done < steps; done += 1u) {
         gather(state, advance(s, cursor));
     }
+    counted(state, steps);
 }
 
 fn reduce_part(index: u32, lane: u32) {

@@ -12,6 +12,7 @@ fn walk(state: ptr<function, Accumulator>, first: u32, stride: u32, steps: u32) 
         gather(state, quad);
         quad += stride;
     }
+    counted(state, steps);
 }
 
 fn reduce_part(index: u32, lane: u32) {

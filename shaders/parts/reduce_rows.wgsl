@@ -1,21 +1,26 @@
-// Rows of `columns` quads after which the channels repeat, swept in the order of memory: the sums of each column are
-// kept in workgroup memory, each lane reading only what it wrote itself. For processors that fetch ahead along memory,
-// where a walk down the columns would wait for every line. A part has so few rows that one fold at its end serves.
+// Rows of `columns` quads after which the channels repeat, swept in the order of memory: each lane holds the sums of
+// several columns in registers, a workgroup's width apart. For processors that fetch ahead along memory, where a walk down
+// single columns would wait for every line. A line that names BLOCK is written once for each column of a lane; what comes
+// before and after the sweep goes through workgroup memory, where an index can choose. A part has so few rows that one
+// fold at its end serves.
 // workgroup → part (rows_per_part rows) and group of GROUP columns
+// Overrides: ALIGNED is true where every group is full and every row complete.
 var<workgroup> kept: array<Kept, GROUP>;
+var<workgroup> gathered: array<Gathered, GROUP>;
 
 fn reduce_part(index: u32, lane: u32) {
     let part = parameters.first_part + index / parameters.column_count;
     let first_column = (parameters.first_column + index % parameters.column_count) * GROUP;
-    let columns = min(GROUP, parameters.columns - first_column);
-    let blocks = (columns + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
     let stride = parameters.columns;
+    let columns = min(GROUP, stride - first_column);
     let first_row = part * parameters.rows_per_part;
     let end_row = min(first_row + parameters.rows_per_part, parameters.rows);
     let complete_quads = parameters.elements / 4u;
+    let complete_row = clamp(complete_quads / stride, first_row, end_row);
     let last_quad = (parameters.elements + 3u) / 4u - 1u;
     // Anchors come from four rows spread over the part, so that an unlike beginning does not mislead.
-    for (var slot = lane; slot < blocks * WORKGROUP_SIZE; slot += WORKGROUP_SIZE) {
+    for (var slot = lane; slot < GROUP; slot += WORKGROUP_SIZE) {
+        // Lanes beyond the last column repeat it, and write nothing.
         let column = first_column + min(slot, columns - 1u);
         var state = begin(channels_of(column));
         let top = min(first_row * stride + column, last_quad);
@@ -24,44 +29,24 @@ fn reduce_part(index: u32, lane: u32) {
         anchor(&state, load_x(top), load_x(top + spread), load_x(top + 2u * spread), load_x(top + 3u * spread));
         kept[slot] = keep(&state);
     }
-    let complete_row = min(end_row, complete_quads / stride);
-    let eights = (max(complete_row, first_row) - first_row) / 8u;
-    // One loop over rows and blocks: a short inner loop costs a masked trip more on every entry.
-    var row = first_row * stride + first_column;
-    var slot = lane;
-    for (var trip = 0u; trip < eights * blocks; trip += 1u) {
-        let quad = row + min(slot, columns - 1u);
-        var state = resume(kept[slot]);
-        gather4(&state, quad, quad + stride, quad + 2u * stride, quad + 3u * stride);
-        let next = quad + 4u * stride;
-        gather4(&state, next, next + stride, next + 2u * stride, next + 3u * stride);
-        kept[slot] = keep(&state);
-        let wrap = slot + WORKGROUP_SIZE >= blocks * WORKGROUP_SIZE;
-        slot = select(slot + WORKGROUP_SIZE, lane, wrap);
-        row += select(0u, 8u * stride, wrap);
+
+    let column_BLOCK = first_column + min(lane + BLOCKu * WORKGROUP_SIZE, columns - 1u);
+    var state_BLOCK = resume(kept[lane + BLOCKu * WORKGROUP_SIZE]);
+    for (var row = first_row * stride; row < complete_row * stride; row += stride) {
+        gather(&state_BLOCK, row + column_BLOCK);
     }
-    let left = (end_row - first_row - 8u * eights) * blocks;
-    for (var trip = 0u; trip < left; trip += 1u) {
-        let quad = row + min(slot, columns - 1u);
-        if (quad < complete_quads) {
-            var state = resume(kept[slot]);
-            gather(&state, quad);
-            kept[slot] = keep(&state);
-        }
-        let wrap = slot + WORKGROUP_SIZE >= blocks * WORKGROUP_SIZE;
-        slot = select(slot + WORKGROUP_SIZE, lane, wrap);
-        row += select(0u, stride, wrap);
-    }
+    gathered[lane + BLOCKu * WORKGROUP_SIZE] = gathered_by(&state_BLOCK);
+
     for (var slot = lane; slot < columns; slot += WORKGROUP_SIZE) {
         let column = first_column + slot;
         var state = resume(kept[slot]);
-        let rows = min(end_row, steps_to(column, complete_quads, stride));
-        set_count(&state, max(rows, first_row) - first_row);
-        // The tensor's last quad, where it is incomplete.
-        let tail_row = complete_quads / stride;
-        if (parameters.elements % 4u != 0u && complete_quads % stride == column && tail_row >= first_row
-            && tail_row < end_row) {
-            gather_masked(&state, complete_quads, within(complete_quads, 0u, parameters.elements));
+        take(&state, gathered[slot], complete_row - first_row);
+        if (!ALIGNED) {
+            // What the column has in the row that is not complete, if the part holds that.
+            let quad = complete_row * stride + column;
+            if (complete_row < end_row && quad <= last_quad) {
+                gather_masked(&state, quad, within(quad, 0u, parameters.elements));
+            }
         }
         fold(&state, EVERY);
         write_column(part, column, state.total);

@@ -10,15 +10,19 @@ use crate::shape::Shape;
 /// Steps of a lane between two folds: at most this many values are summed before their mean becomes the next anchor.
 pub const STEPS_PER_FOLD: u32 = 64;
 
-/// Columns whose state a workgroup keeps in its memory when it goes along rows: 96 bytes each at most, 12 KiB.
-pub const ROWS_GROUP: u32 = 128;
-
-/// Rows of a part that goes along rows: one anchor serves them, and their records stay below a hundredth of x.
-const ROWS_PER_PART: u64 = 512;
-
 /// A part of a reduction lies in a stretch of at most this many elements (or in one row, if that is longer), so that a
 /// tensor above the binding limit can be cut between parts: 8 MiB of f32.
 const STRETCH_ELEMENTS: u64 = 2 << 20;
+
+/// Where parts of that size would leave too many records, they may grow to this: just below 128 MiB of f32, the least
+/// binding limit.
+const LONGEST_STRETCH_ELEMENTS: u64 = 31 << 20;
+
+/// Rows of a part along rows, at least: what is prepared for a column, or left of it, is paid for by so many quads.
+const ROWS_PER_PART: u64 = 128;
+
+/// Rows of a part that is reduced along rows, at most: one anchor serves them.
+const MOST_ROWS_PER_PART: u64 = 512;
 
 /// A stretch of a tensor that one dispatch binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct Geometry {
     pub walk: Walk,
     /// Lanes in x where lanes are two-dimensional.
     pub lanes_x: u32,
+    /// Columns that a lane holds along rows.
+    pub blocks: u32,
     /// The grid's numbers, before windows.
     pub parameters: Parameters,
     /// Parts, each with all its columns.
@@ -74,6 +80,28 @@ fn columns_for(shape: &Shape, lanes: u32) -> u64 {
     columns
 }
 
+/// Columns that a group holds along rows: 96 bytes of workgroup memory each at most, 12 KiB.
+pub const ROWS_GROUP: u32 = 128;
+
+/// Below this, caches hold the tensor and the order of memory matters little: a lane keeps to one column.
+const ROWS_ELEMENTS: u32 = 256 << 10;
+
+/// Quads per row and columns that a lane holds, for a walk along rows: the period, repeated until rows fill the groups.
+fn rows_for(shape: &Shape, lanes: u32, tuning: &Tuning) -> (u64, u32) {
+    let period = period_quads(shape);
+    let quads = u64::from(shape.elements()).div_ceil(4);
+    let most = if shape.elements() < ROWS_ELEMENTS { 1 } else { tuning.row_blocks.min((ROWS_GROUP / lanes).max(1)) };
+    for blocks in std::iter::successors(Some(most), |blocks| (*blocks > 1).then_some(blocks / 2)) {
+        let group = u64::from(lanes * blocks);
+        let columns = period * (group / greatest_common_divisor(period, group));
+        if quads / columns >= ROWS_PER_PART {
+            return (columns, blocks);
+        }
+    }
+    let blocks = period.div_ceil(u64::from(lanes)).next_power_of_two().min(u64::from(most));
+    (period, blocks as u32)
+}
+
 fn parts_wanted(quads_per_column: u64, columns: u64, tuning: &Tuning) -> u64 {
     let fill = u64::from(tuning.reduce_workgroups).div_ceil(columns.max(1));
     let most = (quads_per_column / u64::from(tuning.part_quads_min)).max(1);
@@ -81,12 +109,23 @@ fn parts_wanted(quads_per_column: u64, columns: u64, tuning: &Tuning) -> u64 {
     fill.min(most).max(least)
 }
 
-fn columns_reason(walk: Walk) -> &'static str {
-    match walk {
-        Walk::Rows => "rows hold many channels and this processor fetches ahead along memory",
-        _ => "neighbours in memory belong to different channels, so each lane keeps to its column",
-    }
+/// Bytes of records that a reduction may leave: a hundredth of x in a 16-bit type, 1 MiB or 32 bytes a channel, whichever
+/// is most.
+fn records_allowed(shape: &Shape) -> u64 {
+    (u64::from(shape.elements()) * 2 / 100).max(1 << 20).max(32 * u64::from(shape.channels()))
 }
+
+/// Rows of a part: as many as are wanted, within one stretch of the tensor, unless their records would be too many.
+fn rows_per_part(wanted: u64, rows: u64, row_elements: u64, record_bytes_per_row: u64, shape: &Shape) -> u32 {
+    let fewest = rows.div_ceil((records_allowed(shape) / record_bytes_per_row).max(1));
+    // What one binding holds on any device needs no cut.
+    let longest = if shape.elements() <= 32 << 20 { rows } else { LONGEST_STRETCH_ELEMENTS / row_elements };
+    let stretch = (STRETCH_ELEMENTS / row_elements).max(fewest.min(longest)).max(1);
+    wanted.max(fewest).min(stretch).clamp(1, rows) as u32
+}
+
+const COLUMNS_REASON: &str = "neighbours in memory belong to different channels, so each lane keeps to its column";
+const ROWS_REASON: &str = "rows hold many channels and this processor fetches ahead along memory";
 
 impl Geometry {
     /// How a reduction goes through a shape that is not empty.
@@ -94,26 +133,26 @@ impl Geometry {
         if shape.inner() / 4 >= tuning.reduce_along_quads {
             return Self::reduce_along(shape, tuning, "planes are long enough for the lanes of a workgroup");
         }
-        let by_columns = Self::reduce_columns(shape, tuning);
-        let channels = u64::from(shape.channels());
-        let records = 16 * channels * u64::from(by_columns.parameters.slots);
-        // A hundredth of x in a 16-bit type, 1 MiB or 32 bytes a channel, whichever is most.
-        let allowed = (u64::from(shape.elements()) * 2 / 100).max(1 << 20).max(32 * channels);
-        if records > allowed {
+        let across = if tuning.row_blocks > 0 && tuning.reduce_lanes <= ROWS_GROUP {
+            Self::reduce_rows(shape, tuning)
+        } else {
+            Self::reduce_columns(shape, tuning)
+        };
+        if 16 * u64::from(shape.channels()) * u64::from(across.parameters.slots) > records_allowed(shape) {
             return Self::reduce_along(shape, tuning, "a record for each column would take too much scratch");
         }
-        by_columns
+        across
     }
 
     fn reduce_along(shape: &Shape, tuning: &Tuning, reason: &'static str) -> Self {
         let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
         let row = u64::from(channels) * u64::from(inner);
-        let rows_per_stretch = (STRETCH_ELEMENTS / row).max(1) as u32;
         let plane_quads = (inner / 4).max(1);
         let per_channel = u64::from(outer) * u64::from(plane_quads);
         let parts = parts_wanted(per_channel, u64::from(channels), tuning);
         let (planes_per_part, chunks) = if parts <= u64::from(outer) {
-            (outer.div_ceil(parts as u32).min(rows_per_stretch), 1)
+            let wanted = u64::from(outer).div_ceil(parts);
+            (rows_per_part(wanted, outer.into(), row, 16 * u64::from(channels), shape), 1)
         } else {
             (1, parts.div_ceil(u64::from(outer)) as u32)
         };
@@ -126,6 +165,7 @@ impl Geometry {
         Self {
             walk: Walk::Along,
             lanes_x: tuning.reduce_lanes,
+            blocks: 1,
             parameters: Parameters { planes_per_part, phases, chunk, chunks, slots: parts, ..Parameters::of(shape) },
             parts,
             columns_per_part: channels,
@@ -137,95 +177,85 @@ impl Geometry {
     fn reduce_columns(shape: &Shape, tuning: &Tuning) -> Self {
         let lanes = tuning.reduce_lanes;
         let columns = columns_for(shape, lanes);
+        let lanes_x = Self::lanes_x(columns, lanes, tuning);
+        let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+        let groups = columns.div_ceil(u64::from(lanes_x));
+        // Each part leaves a record per column element; many rows keep them below a hundredth of x.
+        let parts = parts_wanted(rows * u64::from(lanes_x), groups, tuning).min((rows / 400).max(1));
+        let wanted = rows.div_ceil(parts);
+        Self { reason: COLUMNS_REASON, ..Self::across(Walk::Columns, shape, columns, lanes_x, 1, wanted) }
+    }
+
+    fn reduce_rows(shape: &Shape, tuning: &Tuning) -> Self {
+        let lanes = tuning.reduce_lanes;
+        let (columns, blocks) = rows_for(shape, lanes, tuning);
+        let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+        let groups = columns.div_ceil(u64::from(lanes * blocks));
+        let wanted = rows.div_ceil(u64::from(tuning.reduce_workgroups).div_ceil(groups));
+        let wanted = wanted.clamp(ROWS_PER_PART, MOST_ROWS_PER_PART);
+        Self { reason: ROWS_REASON, ..Self::across(Walk::Rows, shape, columns, lanes, blocks, wanted) }
+    }
+
+    /// A walk over rows of columns, in parts of about as many rows as are wanted.
+    fn across(walk: Walk, shape: &Shape, columns: u64, lanes_x: u32, blocks: u32, wanted: u64) -> Self {
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
         let copies = (4 * columns / u64::from(shape.channels())) as u32;
-        let in_rows = tuning.rows && columns > u64::from(lanes);
-        let (walk, lanes_x) = match in_rows {
-            true => (Walk::Rows, lanes),
-            false => (Walk::Columns, Self::lanes_x(columns, lanes, tuning)),
-        };
-        let width = if in_rows { ROWS_GROUP } else { lanes_x };
-        let groups = columns.div_ceil(u64::from(width));
-        let rows_per_part = if in_rows {
-            let fill = u64::from(tuning.reduce_workgroups).div_ceil(groups);
-            let fewest = (u64::from(tuning.part_quads_min) / columns).max(16);
-            rows.div_ceil(fill).max(fewest).min(ROWS_PER_PART)
-        } else {
-            // Each part leaves a record per column element; many rows keep them below a hundredth of x.
-            rows.div_ceil(parts_wanted(rows * u64::from(lanes_x), groups, tuning).min((rows / 400).max(1)))
-        };
-        let rows_per_part = rows_per_part.min((STRETCH_ELEMENTS / (4 * columns)).max(1)).clamp(1, rows) as u32;
+        let rows_per_part = rows_per_part(wanted, rows, 4 * columns, 64 * columns, shape);
         let parts = (rows as u32).div_ceil(rows_per_part);
+        let groups = columns.div_ceil(u64::from(lanes_x * blocks)) as u32;
         let (columns, rows) = (columns as u32, rows as u32);
         Self {
             walk,
             lanes_x,
+            blocks,
             parameters: Parameters { columns, rows, rows_per_part, slots: parts * copies, ..Parameters::of(shape) },
             parts,
-            columns_per_part: groups as u32,
+            columns_per_part: groups,
             parts_per_stretch: 1,
-            reason: columns_reason(walk),
+            reason: "",
         }
     }
 
     /// How an elementwise kernel goes through a shape that is not empty.
     pub fn apply(shape: &Shape, tuning: &Tuning) -> Self {
+        if shape.inner() / 4 >= tuning.apply_along_quads {
+            return Self::apply_along(shape, tuning);
+        }
         let lanes = tuning.apply_lanes;
-        let inner = shape.inner();
-        let plane_quads = inner / 4;
-        let base = Parameters::of(shape);
-        if plane_quads >= tuning.apply_along_quads {
-            let planes = shape.outer() * shape.channels();
-            let trip = 4 * lanes;
-            // A plane of an unaligned tensor can own one quad more than it can fill.
-            let owned = inner.div_ceil(4);
-            let chunk = if owned <= tuning.apply_quads {
-                owned
-            } else {
-                owned.div_ceil(owned.div_ceil(tuning.apply_quads)).next_multiple_of(trip)
-            };
-            let chunks = owned.div_ceil(chunk);
-            let planes_per_part = if chunks == 1 { (tuning.apply_quads / owned).max(1) } else { 1 };
-            return Self {
-                walk: Walk::Along,
-                lanes_x: lanes,
-                parameters: Parameters { planes_per_part, chunk, chunks, ..base },
-                parts: planes.div_ceil(planes_per_part) * chunks,
-                columns_per_part: 1,
-                parts_per_stretch: 1,
-                reason: "planes are long enough for all lanes of a workgroup",
-            };
+        let quads = u64::from(tuning.apply_quads);
+        if tuning.row_blocks > 0 && lanes <= ROWS_GROUP {
+            let (columns, blocks) = rows_for(shape, lanes, tuning);
+            let wanted = (quads / u64::from(lanes * blocks)).max(ROWS_PER_PART);
+            return Self { reason: ROWS_REASON, ..Self::across(Walk::Rows, shape, columns, lanes, blocks, wanted) };
         }
         let columns = columns_for(shape, lanes);
         let lanes_x = Self::lanes_x(columns, lanes, tuning);
-        let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
-        if tuning.rows && columns > u64::from(lanes) {
-            let group = columns.min(u64::from(ROWS_GROUP));
-            let rows_per_part = (u64::from(tuning.apply_quads) / group)
-                .max(64)
-                .min((STRETCH_ELEMENTS / (4 * columns)).max(1))
-                .clamp(1, rows) as u32;
-            return Self {
-                walk: Walk::Rows,
-                lanes_x: lanes,
-                parameters: Parameters { columns: columns as u32, rows: rows as u32, rows_per_part, ..base },
-                parts: (rows as u32).div_ceil(rows_per_part),
-                columns_per_part: columns.div_ceil(u64::from(ROWS_GROUP)) as u32,
-                parts_per_stretch: 1,
-                reason: columns_reason(Walk::Rows),
-            };
-        }
-        let rows_per_part = (u64::from(tuning.apply_quads) / u64::from(lanes_x))
-            .min(STRETCH_ELEMENTS / (4 * columns))
-            .clamp(1, rows) as u32;
+        let wanted = quads / u64::from(lanes_x);
+        Self { reason: COLUMNS_REASON, ..Self::across(Walk::Columns, shape, columns, lanes_x, 1, wanted) }
+    }
+
+    fn apply_along(shape: &Shape, tuning: &Tuning) -> Self {
+        let lanes = tuning.apply_lanes;
+        let planes = shape.outer() * shape.channels();
+        let trip = 4 * lanes;
+        // A plane of an unaligned tensor can own one quad more than it can fill.
+        let owned = shape.inner().div_ceil(4);
+        let chunk = if owned <= tuning.apply_quads {
+            owned
+        } else {
+            owned.div_ceil(owned.div_ceil(tuning.apply_quads)).next_multiple_of(trip)
+        };
+        let chunks = owned.div_ceil(chunk);
+        let planes_per_part = if chunks == 1 { (tuning.apply_quads / owned).max(1) } else { 1 };
         Self {
-            walk: Walk::Columns,
-            lanes_x,
-            parameters: Parameters { columns: columns as u32, rows: rows as u32, rows_per_part, ..base },
-            parts: (rows as u32).div_ceil(rows_per_part),
-            columns_per_part: columns.div_ceil(u64::from(lanes_x)) as u32,
+            walk: Walk::Along,
+            lanes_x: lanes,
+            blocks: 1,
+            parameters: Parameters { planes_per_part, chunk, chunks, ..Parameters::of(shape) },
+            parts: planes.div_ceil(planes_per_part) * chunks,
+            columns_per_part: 1,
             parts_per_stretch: 1,
-            reason: columns_reason(Walk::Columns),
+            reason: "planes are long enough for all lanes of a workgroup",
         }
     }
 
@@ -236,6 +266,7 @@ impl Geometry {
         Self {
             walk: Walk::Groups,
             lanes_x: tuning.apply_lanes,
+            blocks: 1,
             parameters: Parameters { chunk, ..Parameters::of(shape) },
             parts: groups.div_ceil(chunk),
             columns_per_part: 1,
@@ -259,8 +290,7 @@ impl Geometry {
                 let width = 4 * u64::from(p.columns);
                 let part = width * u64::from(p.rows_per_part);
                 if p.rows_per_part == 1 && parts.len() == 1 {
-                    let lanes = if self.walk == Walk::Rows { ROWS_GROUP } else { self.lanes_x };
-                    let block = 4 * u64::from(lanes);
+                    let block = 4 * u64::from(self.lanes_x * self.blocks);
                     let start = u64::from(parts.start) * width;
                     (start + u64::from(columns.start) * block, start + (u64::from(columns.end) * block).min(width))
                 } else {

@@ -7,7 +7,7 @@ mod program;
 mod tuning;
 
 pub use facts::{AdapterKind, DeviceFacts};
-pub use geometry::{ROWS_GROUP, STEPS_PER_FOLD, Window};
+pub use geometry::{STEPS_PER_FOLD, Window};
 pub use operation::{Count, Gradients, Operation, ParameterGradients, Plan, mask_bytes};
 pub use program::{Access, Argument, Kernel, Program, Statistics, Walk};
 pub use tuning::Tuning;

@@ -331,10 +331,20 @@ impl Planner<'_> {
 
     fn walk(&mut self, program: Program, geometry: &Geometry) -> Result<(), Error> {
         let aligned = match geometry.walk {
-            Walk::Rows => geometry.parameters.columns.is_multiple_of(program.workgroup_size),
+            Walk::Rows => {
+                let columns = geometry.parameters.columns;
+                let full = columns.is_multiple_of(geometry.lanes_x * geometry.blocks);
+                full && self.shape.elements().is_multiple_of(4 * columns)
+            }
             _ => self.shape.inner().is_multiple_of(4),
         };
-        let program = Program { walk: Some(geometry.walk), lanes_x: geometry.lanes_x, aligned, ..program };
+        let program = Program {
+            walk: Some(geometry.walk),
+            lanes_x: geometry.lanes_x,
+            blocks: geometry.blocks,
+            aligned,
+            ..program
+        };
         for (parameters, window) in geometry.windows(self.shape, self.config.dtype, self.facts)? {
             self.dispatches.push(Dispatch {
                 program: program.clone(),

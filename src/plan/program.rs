@@ -54,7 +54,7 @@ pub enum Walk {
     Along,
     /// Down rows after which the channels repeat, each lane at one column.
     Columns,
-    /// Along rows after which the channels repeat, with what each column needs kept in workgroup memory.
+    /// Along rows after which the channels repeat, each lane at several columns, so that rows are swept in order.
     Rows,
     /// In groups of 32 elements, one to an invocation, which owns that word of the mask.
     Groups,
@@ -196,8 +196,8 @@ pub struct Program {
     pub dtype: DType,
     /// How wide an access is.
     pub access: Access,
-    /// Whether inner is a multiple of 4, so that no quad is shared by planes; along rows, whether the columns are a
-    /// multiple of the lanes.
+    /// Whether inner is a multiple of 4, so that no quad is shared by planes; along rows, whether every group of columns
+    /// is full and every row complete.
     pub aligned: bool,
     /// Where the statistics come from.
     pub statistics: Statistics,
@@ -241,6 +241,8 @@ pub struct Program {
     pub workgroup_size: u32,
     /// Lanes in x where lanes are two-dimensional.
     pub lanes_x: u32,
+    /// Columns that a lane holds along rows.
+    pub blocks: u32,
 }
 
 impl Program {
@@ -273,6 +275,7 @@ impl Program {
             guarded: false,
             workgroup_size,
             lanes_x: 1,
+            blocks: 1,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use wgpu_batchnorm::plan::{Count, DeviceFacts, Dispatch, Kernel, Operation, Plan, ROWS_GROUP, Tuning, Walk, Window};
+use wgpu_batchnorm::plan::{Count, DeviceFacts, Dispatch, Kernel, Operation, Plan, Tuning, Walk, Window};
 use wgpu_batchnorm::{Activation, Config, DType, Error, Gradients, ParameterGradients, RunningVariance, Shape};
 
 const OPERATIONS: [Operation; 14] = [
@@ -43,7 +43,7 @@ prop_compose! {
         counts in proptest::array::uniform3(0u32..4000),
         max in 0u32..100_000,
         along in proptest::array::uniform2(0u32..100),
-        rows in any::<bool>(),
+        row_blocks in 0u32..40,
         column_rows in 0u32..5,
     ) -> Tuning {
         Tuning {
@@ -56,7 +56,7 @@ prop_compose! {
             apply_quads: counts[2],
             reduce_along_quads: along[0],
             apply_along_quads: along[1],
-            rows,
+            row_blocks,
             column_rows: 1 << column_rows,
         }
     }
@@ -156,7 +156,7 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
             }
         }
         Some(walk @ (Walk::Columns | Walk::Rows)) => {
-            let block = u64::from(if walk == Walk::Rows { ROWS_GROUP } else { program.lanes_x });
+            let block = u64::from(program.lanes_x * program.blocks);
             let columns = u64::from(p.columns);
             for row in (part * rows_per_part..(part + 1) * rows_per_part).take_while(|r| *r < u64::from(p.rows)) {
                 let quads = row * columns + column * block..row * columns + ((column + 1) * block).min(columns);
@@ -178,7 +178,7 @@ fn records_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Vec
     match program.walk {
         Some(Walk::Along) => vec![part * channels + column],
         _ => {
-            let block = if program.walk == Some(Walk::Rows) { ROWS_GROUP } else { program.lanes_x };
+            let block = program.lanes_x * program.blocks;
             let of_channel = 4 * p.columns / inner / channels;
             let elements = 4 * column * block..4 * ((column + 1) * block).min(p.columns);
             let record = |element: u32| {
@@ -208,9 +208,9 @@ fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Resul
         prop_assert!(p.grid_width == x && u64::from(x) * u64::from(y) >= u64::from(p.workgroups));
         prop_assert!(program.workgroup_size.is_power_of_two() && program.workgroup_size <= facts.workgroup_size);
         prop_assert!(program.lanes_x.is_power_of_two() && program.lanes_x <= program.workgroup_size);
-        // The largest state of a lane, and of a column that is kept.
-        let kept = if program.walk == Some(Walk::Rows) { 96 * ROWS_GROUP } else { 0 };
-        prop_assert!((64 * program.workgroup_size).max(kept) <= facts.workgroup_memory.max(64), "{:?}", program);
+        // The largest state of a lane.
+
+        prop_assert!(64 * program.workgroup_size <= facts.workgroup_memory.max(64), "{:?}", program);
         if let Some(window) = dispatch.window {
             let start = window.first_element * dtype.bytes();
             let bytes = dtype.tensor_bytes(window.elements);

@@ -91,10 +91,11 @@ fn rows_for(shape: &Shape, lanes: u32, tuning: &Tuning) -> (u64, u32) {
     let period = period_quads(shape);
     let quads = u64::from(shape.elements()).div_ceil(4);
     let most = if shape.elements() < ROWS_ELEMENTS { 1 } else { tuning.row_blocks.min((ROWS_GROUP / lanes).max(1)) };
-    for blocks in std::iter::successors(Some(most), |blocks| (*blocks > 1).then_some(blocks / 2)) {
+    for blocks in [most, most.div_ceil(2)] {
         let group = u64::from(lanes * blocks);
         let columns = period * (group / greatest_common_divisor(period, group));
-        if quads / columns >= ROWS_PER_PART {
+        // So many rows keep the records of a part below a hundredth of it.
+        if quads / columns >= 400 {
             return (columns, blocks);
         }
     }

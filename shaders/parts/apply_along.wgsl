@@ -14,11 +14,25 @@ fn apply_part(index: u32, lane: u32) {
         let begin = (start + 3u) / 4u + chunk_first;
         let complete = min(begin + parameters.chunk, end / 4u);
         var quad = begin + lane;
-        for (; quad + 3u * WORKGROUP_SIZE < complete; quad += 4u * WORKGROUP_SIZE) {
-            apply4(coefficients, quad, quad + WORKGROUP_SIZE, quad + 2u * WORKGROUP_SIZE, quad + 3u * WORKGROUP_SIZE);
+        // Loops that end with their condition: a processor that runs lanes under a mask would enter once more in vain.
+        if (quad + 3u * WORKGROUP_SIZE < complete) {
+            loop {
+                let second = quad + WORKGROUP_SIZE;
+                apply4(coefficients, quad, second, second + WORKGROUP_SIZE, second + 2u * WORKGROUP_SIZE);
+                quad += 4u * WORKGROUP_SIZE;
+                if (quad + 3u * WORKGROUP_SIZE >= complete) {
+                    break;
+                }
+            }
         }
-        for (; quad < complete; quad += WORKGROUP_SIZE) {
-            _ = apply(coefficients, quad);
+        if (quad < complete) {
+            loop {
+                _ = apply(coefficients, quad);
+                quad += WORKGROUP_SIZE;
+                if (quad >= complete) {
+                    break;
+                }
+            }
         }
         if (!ALIGNED) {
             // The quad that runs over into the next planes.

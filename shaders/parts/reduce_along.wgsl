@@ -26,16 +26,30 @@ fn advance(s: Sequence, cursor: ptr<function, Cursor>) -> u32 {
     return quad;
 }
 
+// Loops that end with their condition: a processor that runs lanes under a mask would enter once more in vain.
 fn walk(state: ptr<function, Accumulator>, s: Sequence, cursor: ptr<function, Cursor>, steps: u32) {
-    for (var done = 4u; done <= steps; done += 4u) {
-        let i = advance(s, cursor);
-        let j = advance(s, cursor);
-        let k = advance(s, cursor);
-        let l = advance(s, cursor);
-        gather4(state, i, j, k, l);
+    var left = steps;
+    if (left >= 4u) {
+        loop {
+            let i = advance(s, cursor);
+            let j = advance(s, cursor);
+            let k = advance(s, cursor);
+            let l = advance(s, cursor);
+            gather4(state, i, j, k, l);
+            left -= 4u;
+            if (left < 4u) {
+                break;
+            }
+        }
     }
-    for (var done = steps & ~3u; done < steps; done += 1u) {
-        gather(state, advance(s, cursor));
+    if (left > 0u) {
+        loop {
+            gather(state, advance(s, cursor));
+            left -= 1u;
+            if (left == 0u) {
+                break;
+            }
+        }
     }
     counted(state, steps);
 }

@@ -90,15 +90,14 @@ async function dropImage(page) {
 async function photograph(page) {
   await page.locator(".photograph", { hasText: "Flower" }).click();
   const said = await status(page, "#see", /Flower: 240 × 160 pixels/);
-  for (const text of await page.locator(".channel .histogram:last-child .ends").allTextContents()) {
-    assert.match(text, /mean −?0\.0000, variance (1\.0000|0\.999\d)/);
+  for (const text of await page.locator(".channel .histogram:last-child p").allTextContents()) {
+    assert.match(text, /mean 0\.0000, variance (1\.0000|0\.999\d)/);
   }
   return said;
 }
 
 async function check(page, count) {
   await page.fill("#check-count", `${count}`);
-  await page.focus("#device-title").catch(() => {});
   await press(page, "#check-start");
   return status(page, "#check", /\d+ passed, \d+ failed/);
 }
@@ -126,7 +125,7 @@ async function withWebGpu() {
   const { page, errors } = await open(browser);
   assert.equal(await page.getAttribute("body", "data-ready"), "gpu");
   console.log(await page.textContent("#device"));
-  assert.match(await page.textContent("#limits"), /largest binding\s*128 MiB|largest binding/);
+  assert.match(await page.textContent("#limits"), /largest binding\s*[\d.]+ [MG]iB/);
   await screenshots(page, "1-loaded");
 
   console.log(await photograph(page));

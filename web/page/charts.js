@@ -43,7 +43,7 @@ export function dotPlot(into, results) {
     into.append(element("div", { class: "row" }, element("span", {}, operation), track));
   }
   const axis = element("div", { class: "track axis" });
-  for (const decade of decades) axis.append(element("span", { style: place(decade) }, `${decade < 1 ? decade.toFixed(-Math.log10(decade)) : decade}`));
+  for (const decade of decades) axis.append(element("span", { style: place(decade) }, `${+decade.toPrecision(1)}`));
   into.append(element("div", { class: "row", "aria-hidden": "true" }, element("span", {}, "ms"), axis));
 }
 
@@ -51,7 +51,8 @@ export function dotPlot(into, results) {
 export function histogram(shares, [low, high], label) {
   // As high as its highest bar, but for one that alone would flatten the rest.
   const sorted = [...shares].sort((a, b) => b - a);
-  const top = Math.min(sorted[0], 3 * sorted[Math.floor(shares.length / 16)]) || 1;
+  const usual = 3 * sorted[Math.floor(shares.length / 16)] || Infinity;
+  const top = Math.min(sorted[0], usual) || 1;
   const bars = Array.from(shares, (share, bar) => {
     const height = Math.min(share / top, 1) * 100;
     return `M${bar} 100v${-height}h1v${height}z`;
@@ -64,6 +65,6 @@ export function histogram(shares, [low, high], label) {
   const path = document.createElementNS(space, "path");
   path.setAttribute("d", bars.join(""));
   svg.append(path);
-  const ends = element("div", { class: "ends" }, element("span", {}, low), element("span", {}, label), element("span", {}, high));
-  return element("div", { class: "histogram" }, svg, ends);
+  const ends = element("div", { class: "ends" }, element("span", {}, low), element("span", {}, high));
+  return element("div", { class: "histogram" }, svg, ends, element("p", {}, label));
 }

@@ -68,6 +68,7 @@ async function openDevice() {
     ...Object.entries(limits).map(([name, value]) => row(LIMITS[name], IN_BYTES.test(name) ? bytes(value) : `${value}`)),
     row("timestamps", features.includes("timestamp-query") ? "yes" : "no"),
   );
+  find("#floor").hidden = false;
   return null;
 }
 
@@ -91,8 +92,8 @@ function checkRow({ name, shape, dtype, passed, worst, note }) {
   const kind = passed === null ? "" : passed ? "good" : "bad";
   const told = element("td", {}, name);
   if (note) told.append(element("div", { class: "small" }, note));
-  return element("tr", {}, element("td", { class: kind }, word), told, element("td", {}, shape), element("td", {}, dtype),
-    element("td", { class: "number" }, worst === null ? "–" : worst.toFixed(3)));
+  return element("tr", {}, element("td", { class: kind }, word), told, element("td", { class: "shape" }, shape),
+    element("td", {}, dtype), element("td", { class: "number" }, worst === null ? "–" : worst.toFixed(3)));
 }
 
 async function check() {
@@ -159,7 +160,7 @@ function draw(canvas, rgba, width, height) {
 // A channel's numbers, put into the formula, between its histograms.
 function channel(name, index, done) {
   const of = (values, count = 1) => values.subarray(index * count, (index + 1) * count);
-  const fixed = (value, digits) => value.toFixed(digits).replace("-", "−");
+  const fixed = (value, digits) => value.toFixed(digits).replace(/^-(0\.0*)$/, "$1").replace("-", "−");
   const formula = `y = (x − ${fixed(done.mean[index], 4)}) / √(${fixed(done.variance[index], 4)} + 0.00001)`;
   const bars = done.before.length / CHANNELS.length;
   const after = `mean ${fixed(done.meanAfter[index], 4)}, variance ${fixed(done.varianceAfter[index], 4)}`;
@@ -182,7 +183,8 @@ async function show(name, image) {
     find(".images", section).hidden = false;
     find(".channels", section).replaceChildren(...CHANNELS.map((name, index) => channel(name, index, done)));
     const where = results.adapter ? "on the device, with both transfers" : "on the CPU path";
-    status.textContent = `${name}: ${width} × ${height} pixels, normalised in ${milliseconds(done.milliseconds)} ms ${where}`;
+    const took = done.milliseconds < 0.1 ? "under 0.1" : milliseconds(done.milliseconds);
+    status.textContent = `${name}: ${width} × ${height} pixels, normalised in ${took} ms ${where}`;
     const list = (values) => Array.from(values);
     results.image = {
       name, width, height, mean: list(done.mean), variance: list(done.variance),

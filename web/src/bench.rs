@@ -140,6 +140,11 @@ impl Set {
     }
 }
 
+/// How many sets of buffers of x, dy and the output there are.
+fn sets_of(shape: &Shape) -> usize {
+    (MEMORY_BYTES / (3 * 4 * shape.elements() as usize).max(1)).clamp(1, SETS_MAX)
+}
+
 /// Checks and times the operations on the device.
 async fn measure(
     timer: &Timer,
@@ -162,8 +167,7 @@ async fn measure(
     let layer = Layer::new(gpu.norms(), shape.channels(), &Config::pytorch())?;
     let data = case(shape, Operation::Training).data();
     let bytes = 4 * u64::from(shape.elements());
-    let sets = (MEMORY_BYTES / (3 * bytes as usize)).clamp(1, SETS_MAX);
-    let sets = (0..sets).map(|_| Set::new(gpu, &layer, shape, &data)).collect::<Result<Vec<_>, _>>()?;
+    let sets = (0..sets_of(shape)).map(|_| Set::new(gpu, &layer, shape, &data)).collect::<Result<Vec<_>, _>>()?;
     let pairs: Vec<_> = sets.iter().map(|set| [&set.x, &set.out]).collect();
     let kernel = CopyKernel::best(timer, &pairs, bytes, DType::F32).await?;
     let copies = pairs.iter().map(|[from, to]| kernel.bind(gpu, from, to, bytes)).collect::<Result<Vec<Copy>, _>>()?;
@@ -210,53 +214,54 @@ fn bytes_moved(gpu: &Gpu, shape: &Shape, operation: Operation) -> Result<u64, Js
     })
 }
 
-/// Times an operation on the CPU path, in ms.
+/// Times an operation on the CPU path, in ms, over sets of tensors in turn, as many as on the device.
 fn measure_cpu(shape: &Shape, operation: Operation, data: &SweepData, rounds: usize) -> Result<Spread, JsError> {
     let config = Config::pytorch();
     let (gamma, beta) = (Some(&data.gamma[..]), Some(&data.beta[..]));
     let channels = shape.channels() as usize;
-    let mut out = vec![0.0; shape.elements() as usize];
+    let mut sets = vec![(data.x.clone(), data.dy.clone(), vec![0.0; data.x.len()]); sets_of(shape)];
     let mut saved = vec![cpu::Saved::default(); channels];
     let mut gradients = [vec![0.0; channels], vec![0.0; channels]];
-    let training = cpu::Training { x: &data.x, gamma, beta, residual: None, y: &mut out, saved: &mut saved };
-    cpu::training(shape, &config, training)?;
-    let mut once = || match operation {
-        Operation::Training => {
-            let (y, saved) = (&mut out[..], &mut saved[..]);
-            cpu::training(shape, &config, cpu::Training { x: &data.x, gamma, beta, residual: None, y, saved })
-        }
-        Operation::Backward(_) => {
-            let [dgamma, dbeta] = &mut gradients;
-            let backward = cpu::Backward {
-                x: &data.x,
-                dy: &data.dy,
-                saved: &saved,
-                gamma,
-                beta,
-                residual: None,
-                dx: Some(&mut out),
-                dresidual: None,
-                dgamma: Some(dgamma),
-                dbeta: Some(dbeta),
-                frozen: false,
-            };
-            cpu::backward(shape, &config, backward)
-        }
-        _ => {
-            let (mean, variance) = (&data.running_mean[..], &data.running_variance[..]);
-            let y = &mut out[..];
-            cpu::inference(
-                shape,
-                &config,
-                cpu::Inference { x: &data.x, mean, variance, gamma, beta, residual: None, y },
-            )
+    let mut turn = 0;
+    let mut once = |operation| {
+        turn = (turn + 1) % sets.len();
+        let (x, dy, out) = &mut sets[turn];
+        let (x, residual) = (&x[..], None);
+        match operation {
+            Operation::Training => {
+                let (y, saved) = (&mut out[..], &mut saved[..]);
+                cpu::training(shape, &config, cpu::Training { x, gamma, beta, residual, y, saved })
+            }
+            Operation::Backward(_) => {
+                let [dgamma, dbeta] = &mut gradients;
+                let backward = cpu::Backward {
+                    x,
+                    dy,
+                    saved: &saved,
+                    gamma,
+                    beta,
+                    residual,
+                    dx: Some(out),
+                    dresidual: None,
+                    dgamma: Some(dgamma),
+                    dbeta: Some(dbeta),
+                    frozen: false,
+                };
+                cpu::backward(shape, &config, backward)
+            }
+            _ => {
+                let (mean, variance, y) = (&data.running_mean[..], &data.running_variance[..], &mut out[..]);
+                cpu::inference(shape, &config, cpu::Inference { x, mean, variance, gamma, beta, residual, y })
+            }
         }
     };
+    // Backward reads what training saves.
+    once(Operation::Training)?;
     let mut times = Vec::new();
     for _ in 0..rounds {
         let (start, mut repeats) = (Instant::now(), 0);
         while repeats == 0 || milliseconds(start) < CPU_LASTS_MS {
-            once()?;
+            once(operation)?;
             repeats += 1;
         }
         times.push(milliseconds(start) / f64::from(repeats));

@@ -61,6 +61,7 @@ fn suite(wasm: &Wasm, browser: &Browser, full: bool) -> Result<(), Failure> {
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", &runner)
             .env("CHROMEDRIVER", &browser.driver)
             .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", root().join(WEBDRIVER))
+            .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60")
             .env("WASM_BINDGEN_TEST_TIMEOUT", SECONDS[usize::from(full)]);
         if full {
             test.env("BATCHNORM_FULL", "1");

@@ -25,9 +25,11 @@ pub mod bounds;
 pub mod cases;
 pub mod compare;
 pub mod device;
+pub mod processor;
 pub mod sweep;
 
 pub use cases::{Case, Operation, Outputs};
 pub use compare::{Comparison, compare};
 pub use device::run_on_gpu;
+pub use processor::run_on_cpu;
 pub use sweep::{Sweep, SweepCase, check_one};

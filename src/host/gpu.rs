@@ -225,6 +225,7 @@ impl Gpu {
             // A receiver that is gone no longer wants the answer.
             let _ = sender.send(result);
         });
+        #[cfg(not(target_family = "wasm"))]
         self.wait()?;
         match receiver.await {
             Ok(Ok(())) => {}
@@ -244,12 +245,32 @@ impl Gpu {
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
-    /// Waits, natively, until all that was submitted is done; a browser drives its queue itself.
+    /// Resolves when all that was submitted is done; natively it blocks instead.
     ///
     /// # Errors
     /// [`Error::Device`] if the device is lost
+    pub async fn done(&self) -> Result<(), Error> {
+        #[cfg(not(target_family = "wasm"))]
+        self.wait()?;
+        #[cfg(target_family = "wasm")]
+        {
+            let (sender, receiver) = futures_channel::oneshot::channel();
+            self.queue.on_submitted_work_done(move || {
+                // A receiver that is gone no longer wants the answer.
+                let _ = sender.send(());
+            });
+            let lost = |_| Error::Device { what: "to wait".to_owned(), message: "the device was lost".to_owned() };
+            receiver.await.map_err(lost)?;
+        }
+        Ok(())
+    }
+
+    /// Blocks until all that was submitted is done. A browser allows no such thing: see [`Gpu::done`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device is lost
+    #[cfg(not(target_family = "wasm"))]
     pub fn wait(&self) -> Result<(), Error> {
-        #[cfg(not(target_arch = "wasm32"))]
         self.device()
             .poll(wgpu::PollType::wait_indefinitely())
             .map_err(|error| Error::Device { what: "to wait".to_owned(), message: error.to_string() })?;

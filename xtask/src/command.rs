@@ -93,10 +93,16 @@ pub fn run_reading(command: &mut Command, mut line: impl FnMut(&str)) -> Result<
     finished(command, status)
 }
 
+/// Where a program of the path lies.
+pub fn found(program: &str) -> Option<PathBuf> {
+    let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|directory| directory.join(&file)).find(|file| file.is_file())
+}
+
 /// Whether a program is on the path.
 pub fn exists(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    found(program).is_some()
 }
 
 fn not_started(command: &Command, error: &std::io::Error) -> Failure {

@@ -10,6 +10,7 @@ mod packages;
 mod portability;
 mod shader_stats;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,13 @@ cargo xtask shader-stats        compiles every kernel with AMD's compiler, which
                                 makes of them to benches/shader-stats.md
     --check                     fails where a kernel spills registers or its loop waits for memory; writes nothing
     --dump DIRECTORY            writes the assembly
+cargo xtask web                 serves the page, Batch norm in your browser, on this machine
+    --port NUMBER               on another port than 8000
+    --out DIRECTORY             writes it as static files for any web host instead
+cargo xtask web-test            runs the suite of the adapters, and the page's end-to-end test, in headless chromium, which it
+                                installs with its driver where they are missing; screenshots go to out/web
+    --full                      with every tuning and placement: on a software adapter half an hour
+    --page                      the page's test alone
 cargo xtask msrv                checks with the oldest Rust that Cargo.toml promises
 cargo xtask wasm                builds the library for the browser
 ";
@@ -45,6 +53,8 @@ fn main() -> ExitCode {
             "shader-stats" => shader_stats::shader_stats(rest),
             "msrv" => portability::msrv(rest),
             "wasm" => portability::wasm(rest),
+            "web" => web::page::web(rest),
+            "web-test" => web::test::web_test(rest),
             other => Err(Failure::new(format!("there is no task `{other}`; `cargo xtask` lists them"))),
         },
     };

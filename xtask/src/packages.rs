@@ -19,6 +19,12 @@ pub enum Need {
     SwiftShader,
     /// Mesa's Vulkan driver for AMD, whose compiler needs no hardware.
     Radeon,
+    /// A browser with WebGPU, and the program that drives it.
+    Browser,
+    /// Runs the page's end-to-end test.
+    Node,
+    /// A Rust for the browser, where rustup has none.
+    RustForBrowser,
 }
 
 impl Need {
@@ -29,6 +35,9 @@ impl Need {
             Need::Validation => "the Vulkan validation layer",
             Need::SwiftShader => "SwiftShader",
             Need::Radeon => "Mesa's Vulkan driver for AMD",
+            Need::Browser => "chromium with its driver",
+            Need::Node => "Node with npm",
+            Need::RustForBrowser => "a Rust for the browser",
         }
     }
 }
@@ -52,6 +61,9 @@ const MANAGERS: [Manager; 3] = [
             Need::Validation => &["vulkan-validationlayers"],
             Need::SwiftShader => &["chromium"],
             Need::Radeon => &["mesa-vulkan-drivers", "libvulkan1"],
+            Need::Browser => &["chromium", "chromium-driver"],
+            Need::Node => &["nodejs", "npm"],
+            Need::RustForBrowser => &["rustc-web", "rust-web-src"],
         },
     },
     Manager {
@@ -64,6 +76,9 @@ const MANAGERS: [Manager; 3] = [
             Need::Validation => &["vulkan-validation-layers"],
             Need::SwiftShader => &["chromium"],
             Need::Radeon => &["mesa-vulkan-drivers", "vulkan-loader"],
+            Need::Browser => &["chromium", "chromedriver"],
+            Need::Node => &["nodejs", "npm"],
+            Need::RustForBrowser => &["rust-std-static-wasm32-unknown-unknown"],
         },
     },
     Manager {
@@ -76,6 +91,9 @@ const MANAGERS: [Manager; 3] = [
             Need::Validation => &["vulkan-validation-layers"],
             Need::SwiftShader => &["chromium"],
             Need::Radeon => &["vulkan-radeon", "vulkan-icd-loader"],
+            Need::Browser => &["chromium"],
+            Need::Node => &["nodejs", "npm"],
+            Need::RustForBrowser => &["rust-wasm"],
         },
     },
 ];
@@ -163,7 +181,16 @@ mod tests {
     #[test]
     fn every_manager_has_packages_for_every_need() {
         for manager in &MANAGERS {
-            for need in [Need::Vulkan, Need::Gl, Need::Validation, Need::SwiftShader, Need::Radeon] {
+            for need in [
+                Need::Vulkan,
+                Need::Gl,
+                Need::Validation,
+                Need::SwiftShader,
+                Need::Radeon,
+                Need::Browser,
+                Need::Node,
+                Need::RustForBrowser,
+            ] {
                 assert!(!(manager.packages)(need).is_empty(), "{} {need:?}", manager.program);
             }
         }

@@ -1,9 +1,8 @@
 //! Builds for another Rust and for another target: what only a compiler can tell.
 
-use crate::command::{cargo, command, root, run};
+use crate::command::{command, root, run};
 use crate::failure::Failure;
-
-const WASM: &str = "wasm32-unknown-unknown";
+use crate::web::toolchain::Wasm;
 
 /// Checks the library and the program with the oldest Rust that the manifest promises.
 pub fn msrv(arguments: &[String]) -> Result<(), Failure> {
@@ -21,10 +20,10 @@ pub fn msrv(arguments: &[String]) -> Result<(), Failure> {
 /// Builds the library for the browser, alone and with the host layer.
 pub fn wasm(arguments: &[String]) -> Result<(), Failure> {
     none("wasm", arguments)?;
-    run(&mut command("rustup", &["target", "add", WASM]))?;
-    let build = ["build", "--release", "--locked", "--lib", "--target", WASM, "--no-default-features"];
-    run(&mut cargo(&build))?;
-    run(cargo(&build).args(["--features", "host"]))
+    let wasm = Wasm::set_up()?;
+    let build = ["build", "--release", "--locked", "--lib", "--no-default-features"];
+    run(&mut wasm.cargo(&build))?;
+    run(wasm.cargo(&build).args(["--features", "host"]))
 }
 
 fn none(task: &str, arguments: &[String]) -> Result<(), Failure> {

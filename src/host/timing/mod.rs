@@ -9,7 +9,10 @@ mod copy;
 mod spread;
 
 use std::cell::Cell;
+#[cfg(not(target_family = "wasm"))]
 use std::time::Instant;
+#[cfg(target_family = "wasm")]
+use web_time::Instant;
 
 pub use cache::last_level_cache_bytes;
 pub use copy::{Copy, CopyForm, CopyKernel};
@@ -160,11 +163,11 @@ impl Timer {
     ///
     /// # Errors
     /// [`Error::Device`] if the device is lost
-    pub fn submission(&self, work: &Work<'_>) -> Result<f64, Error> {
+    pub async fn submission(&self, work: &Work<'_>) -> Result<f64, Error> {
         let turn = self.next(1);
         let start = Instant::now();
         self.gpu.submit(|pass| (work.record)(pass, turn));
-        self.gpu.wait()?;
+        self.gpu.done().await?;
         Ok(milliseconds(start))
     }
 
@@ -173,8 +176,8 @@ impl Timer {
     ///
     /// # Errors
     /// [`Error::Device`] if the device is lost
-    pub fn driver_copy(&self, pairs: &[[&wgpu::Buffer; 2]], bytes: u64) -> Result<f64, Error> {
-        let run = |repeats: u32| {
+    pub async fn driver_copy(&self, pairs: &[[&wgpu::Buffer; 2]], bytes: u64) -> Result<f64, Error> {
+        let run = async |repeats: u32| {
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             let turn = self.next(repeats);
             for index in 0..repeats as usize {
@@ -185,11 +188,11 @@ impl Timer {
             let commands = encoder.finish();
             let start = Instant::now();
             self.gpu.queue().submit([commands]);
-            self.gpu.wait()?;
+            self.gpu.done().await?;
             Ok(milliseconds(start) / f64::from(repeats))
         };
-        let once: f64 = run(1)?;
-        run((WALL_LAST_MS / once.max(1e-6)).ceil().clamp(1.0, f64::from(REPEATS_MAX)) as u32)
+        let once: f64 = run(1).await?;
+        run((WALL_LAST_MS / once.max(1e-6)).ceil().clamp(1.0, f64::from(REPEATS_MAX)) as u32).await
     }
 
     fn next(&self, count: u32) -> usize {
@@ -223,7 +226,7 @@ impl Timer {
                 let commands = encoder.finish();
                 let start = Instant::now();
                 self.gpu.queue().submit([commands]);
-                self.gpu.wait()?;
+                self.gpu.done().await?;
                 milliseconds(start)
             }
         };

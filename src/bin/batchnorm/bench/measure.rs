@@ -60,8 +60,11 @@ pub async fn measure(
     let first: Vec<&[Bound]> = all.iter().map(|bound| &bound[..1]).collect();
     let hot = beside(timer, &copies[..1], &first, *rounds).await?;
     phase("timing submissions and transfers");
-    let submission = submissions(timer, &copies, &all, *rounds)?;
-    let driver = (0..*rounds).map(|_| timer.driver_copy(&pairs, bytes)).collect::<Result<Vec<_>, _>>()?;
+    let submission = submissions(timer, &copies, &all, *rounds).await?;
+    let mut driver = Vec::new();
+    for _ in 0..*rounds {
+        driver.push(timer.driver_copy(&pairs, bytes).await?);
+    }
     let mut figures = Vec::new();
     for (index, &operation) in operations.iter().enumerate() {
         let verdict = &verdicts[index];
@@ -147,7 +150,7 @@ async fn beside(
 }
 
 /// Times single submissions, in turn with those of the copy.
-fn submissions(
+async fn submissions(
     timer: &Timer,
     copies: &[Copy],
     operations: &[&[Bound]],
@@ -158,8 +161,8 @@ fn submissions(
     for _ in 0..2 * rounds {
         for (bound, measured) in operations.iter().zip(&mut measured) {
             let work = Work::new(|pass, set| bound[set % bound.len()].record(pass));
-            measured.yardstick_ms.push(timer.submission(&yardstick)?);
-            measured.work_ms.push(timer.submission(&work)?);
+            measured.yardstick_ms.push(timer.submission(&yardstick).await?);
+            measured.work_ms.push(timer.submission(&work).await?);
         }
     }
     Ok(measured)

@@ -82,7 +82,7 @@ impl Folder {
 
 #[test]
 fn help_teaches_with_examples() {
-    for command in [&[][..], &["adapters"], &["explain"], &["run"], &["check"], &["bench"]] {
+    for command in [&[][..], &["adapters"], &["explain"], &["run"], &["check"], &["bench"], &["compare"]] {
         let text = succeeds(without_adapter(&[command, &["--help"]].concat()));
         assert!(text.contains("Examples:\n  batchnorm "), "{command:?}\n{text}");
     }
@@ -372,4 +372,63 @@ fn bench_writes_its_figures() {
             assert!(result["worst_error"].as_f64() <= result["bound"].as_f64());
         }
     }
+}
+
+/// A file of figures as `bench` writes them: one operation on one shape, with these quartiles in ms.
+fn figures(shape: &[usize], [low, median, high]: [f64; 3]) -> Value {
+    let time =
+        |factor: f64| serde_json::json!({ "median": factor * median, "low": factor * low, "high": factor * high });
+    serde_json::json!({
+        "shape": shape, "axis": 1, "operation": "training", "dtype": "f32", "strategy": "along planes",
+        "bytes_moved": 1000, "gpu_ms": time(1.0), "copy_ms": time(0.5), "ratio_to_copy": 2.0, "end_to_end_ms": time(3.0),
+        "cpu_ms": time(2.0), "cpu_implementation": "cpu", "worst_tensor": "y", "worst_error": 1e-7, "bound": 1e-6,
+    })
+}
+
+fn report(results: &[Value]) -> Vec<u8> {
+    let device = serde_json::json!({ "name": "some GPU", "backend": "vulkan", "type": "discrete", "driver": "1.0" });
+    let report = serde_json::json!({
+        "schema": 1, "version": "0.1.0", "device": device, "timing": "timestamps", "threads": 8, "results": results,
+    });
+    report.to_string().into_bytes()
+}
+
+#[test]
+fn figures_are_compared_and_what_is_slower_is_marked_and_fails_where_asked() {
+    let folder = Folder::new();
+    let [small, middle, large] = [[2, 8, 7, 7], [4, 16, 7, 7], [8, 64, 7, 7]];
+    let tight = |median: f64| [0.99 * median, median, 1.01 * median];
+    let before = [figures(&small, tight(1.0)), figures(&middle, tight(2.0)), figures(&large, tight(4.0))];
+    let before = folder.holding("before.json", &report(&before));
+    let after = [figures(&small, tight(1.05)), figures(&middle, tight(2.4)), figures(&large, [3.0, 4.6, 5.0])];
+    let after = folder.holding("after.json", &report(&after));
+
+    let text = succeeds(without_adapter(&["compare", &before, &after]));
+    let row =
+        |shape: &str| text.lines().find(|line| line.contains(shape)).unwrap_or_else(|| panic!("{text}")).trim_end();
+    assert!(row("2, 8, 7, 7").contains("1.05 (1.03–1.07)") && !row("2, 8, 7, 7").contains("slower"), "{text}");
+    assert!(row("4, 16, 7, 7").contains("1.20 (1.18–1.22)") && row("4, 16, 7, 7").ends_with(" slower"), "{text}");
+    assert!(row("8, 64, 7, 7").contains("1.15") && row("8, 64, 7, 7").ends_with(" slower?"), "{text}");
+    assert!(text.contains("some GPU (vulkan)") && text.contains("3 compared: 1.13 ×"), "{text}");
+
+    let out = folder.text("ratios.json");
+    for (limit, status) in [("1.10", 1), ("1.25", 0)] {
+        let output = without_adapter(&["compare", &before, &after, "--fail-above", limit, "--json", &out]);
+        assert_eq!(output.status.code(), Some(status), "{}", texts(&output).0);
+    }
+    let ratio = &json(&folder.path("ratios.json"))["rows"][1]["others"][0]["ratio"]["median"];
+    assert!((ratio.as_f64().unwrap() - 1.2).abs() < 1e-12);
+    assert_eq!(without_adapter(&["compare", &after, &before, "--fail-above", "1.10"]).status.code(), Some(0));
+
+    // Three files, one of which lacks a shape; and another of the figures.
+    let fewer = folder.holding("fewer.json", &report(&[figures(&middle, tight(2.0))]));
+    let text = succeeds(without_adapter(&["compare", &before, &after, &fewer, "--by", "copies"]));
+    assert!(text.contains("C / A") && text.contains("absent"), "{text}");
+
+    let (other, none) = (folder.holding("other.json", b"{}"), folder.holding("none.json", &report(&[])));
+    assert!(fails(without_adapter(&["compare", &before, &none]), 1).contains("no shape in common"));
+    assert!(fails(without_adapter(&["compare", &before, &other]), 1).contains("not figures"));
+    assert!(fails(without_adapter(&["compare", &before, "absent.json"]), 1).contains("absent.json"));
+    fails(without_adapter(&["compare", &before]), 2);
+    fails(without_adapter(&["compare", &before, &after, "--fail-above", "0.9"]), 2);
 }

@@ -3,7 +3,7 @@
 mod cpu;
 mod data;
 mod measure;
-mod report;
+pub mod report;
 mod shapes;
 mod subject;
 mod table;
@@ -159,18 +159,18 @@ pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
             results.push(Figures {
                 shape: shape.dimensions().to_vec(),
                 axis: shape.axis(),
-                operation: operation.name(),
-                dtype: config.dtype.name(),
-                strategy: gpu.as_ref().map(|gpu| gpu.strategy),
+                operation: operation.name().into(),
+                dtype: config.dtype.name().into(),
+                strategy: gpu.as_ref().map(|gpu| gpu.strategy.into()),
                 bytes_moved: gpu.as_ref().map(|gpu| gpu.bytes_moved),
                 gpu_ms: gpu.as_ref().map(|gpu| gpu.cold.ms),
                 copy_ms: gpu.as_ref().map(|gpu| gpu.cold.copy_ms),
                 ratio_to_copy: gpu.as_ref().map(|gpu| gpu.cold.ratio_to_copy),
                 end_to_end_ms: gpu.as_ref().map(|gpu| gpu.end_to_end_ms),
                 cpu_ms: cpu.as_ref().map(|cpu| cpu.ms),
-                cpu_implementation: cpu.is_some().then_some(cpu::IMPLEMENTATION),
+                cpu_implementation: cpu.is_some().then_some(cpu::IMPLEMENTATION.into()),
                 cpu_copy_ms: cpu.as_ref().map(|cpu| cpu.copy_ms),
-                worst_tensor: verdict.tensor,
+                worst_tensor: verdict.tensor.into(),
                 worst_error: verdict.error(),
                 bound: verdict.worst.bound,
                 details: gpu.map(|gpu| gpu.details),
@@ -181,9 +181,9 @@ pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
     bar.finish_and_clear();
     let report = Report {
         schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         device: Device::new(gpu.as_ref()),
-        timing: timer.as_ref().map_or("wall", |timer| timer.clock().name()),
+        timing: timer.as_ref().map_or("wall", |timer| timer.clock().name()).into(),
         threads: rayon::current_num_threads(),
         results,
     };

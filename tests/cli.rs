@@ -432,3 +432,28 @@ fn figures_are_compared_and_what_is_slower_is_marked_and_fails_where_asked() {
     fails(without_adapter(&["compare", &before]), 2);
     fails(without_adapter(&["compare", &before, &after, "--fail-above", "0.9"]), 2);
 }
+
+/// The figures that a page carries, which must be the file's; the page must need nothing from elsewhere.
+#[track_caller]
+fn figures_of(page: &str) -> Value {
+    for word in ["http://", "https://", "src=", "<link", "@import", "url("] {
+        assert!(!page.contains(word), "{word} in a page that must stand alone");
+    }
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
+    let (_, rest) = page.split_once(r#"<script type="application/json" id="figures">"#).unwrap();
+    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn check_writes_its_matrix_as_a_page() {
+    let folder = Folder::new();
+    let (page, file) = (folder.text("check.html"), folder.text("check.json"));
+    let arguments = ["check", "--cases", CONFORMANCE, "--device", "cpu", "--html", &page, "--json", &file];
+    succeeds(without_adapter(&arguments));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(figures_of(&page), json(&folder.path("check.json")));
+    assert!(page.contains("56 passed, 0 failed") && page.contains("frozen backward"), "{page}");
+    let cells = figures_of(&page)["devices"][0]["matrix"].as_array().unwrap().clone();
+    assert_eq!(cells.iter().map(|cell| cell["cases"].as_u64().unwrap()).sum::<u64>(), 56);
+    assert!(cells.iter().all(|cell| cell["wrong"] == 0 && cell["worst_share"].as_f64() <= Some(1.0)));
+}

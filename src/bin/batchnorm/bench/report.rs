@@ -7,6 +7,7 @@ use wgpu_batchnorm::host::Gpu;
 use wgpu_batchnorm::host::timing::{Measured, Spread};
 
 use crate::adapters::kind;
+use crate::device;
 use crate::verify::Verdict;
 
 /// The version of this format: fields are added under the same number and never change their meaning.
@@ -52,7 +53,7 @@ impl Device {
                 name: info.name.clone(),
                 backend: info.backend.to_string(),
                 r#type: kind(info.device_type).into(),
-                driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+                driver: device::driver(&info),
             },
             None => Self {
                 name: "CPU".to_owned(),

@@ -457,3 +457,81 @@ fn check_writes_its_matrix_as_a_page() {
     assert_eq!(cells.iter().map(|cell| cell["cases"].as_u64().unwrap()).sum::<u64>(), 56);
     assert!(cells.iter().all(|cell| cell["wrong"] == 0 && cell["worst_share"].as_f64() <= Some(1.0)));
 }
+
+#[test]
+fn bench_writes_a_report_that_stands_alone_with_the_figures_of_the_file() {
+    let folder = Folder::new();
+    let (page, file) = (folder.text("bench.html"), folder.text("bench.json"));
+    let arguments = ["bench", "--quick", "--rounds", "1", "--html", &page, "--json", &file];
+    let sections = ["Correctness", "Throughput by size", "overtakes the CPU", "Where the time goes", "Plans, and why"];
+    if has_adapter() {
+        succeeds(program().args(arguments).output().unwrap());
+        let page = std::fs::read_to_string(&page).unwrap();
+        let figures = figures_of(&page);
+        assert_eq!(figures, json(&folder.path("bench.json")));
+        for part in
+            sections.iter().chain(&["role=\"img\"", "<desc", "24 of 24 random cases are right", "moments_partial"])
+        {
+            assert!(page.contains(part), "{part} is not in the report");
+        }
+        assert_eq!(figures["by_size"].as_array().unwrap().len(), 18);
+        for result in figures["results"].as_array().unwrap() {
+            check_times(result, &["upload_ms", "download_ms"]);
+            let shown = result["gpu_ms"]["median"].as_f64().unwrap();
+            assert!(page.contains(&format!("<td>{}<small>", three_digits(shown))), "{shown} is not in the report");
+        }
+        // What is compared with itself is the same.
+        let text = succeeds(without_adapter(&["compare", &file, &file, "--fail-above", "1.01"]));
+        assert!(text.contains("9 compared: 1.00 ×"), "{text}");
+    }
+    succeeds(without_adapter(&arguments));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(figures_of(&page), json(&folder.path("bench.json")));
+    assert!(sections.iter().all(|part| page.contains(part)) && page.contains("there is no adapter here"));
+}
+
+/// A time as tables and pages write it.
+fn three_digits(value: f64) -> String {
+    match value {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// Files of a folder, by name.
+fn names(folder: &Folder) -> Vec<String> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(folder.0.path()).unwrap().map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_stopped_in_the_middle_leaves_no_file_and_no_half_of_one() {
+    let folder = Folder::new();
+    let (page, file) = (folder.text("bench.html"), folder.text("bench.json"));
+    let old = folder.holding("bench.json", b"what was there before");
+    let mut bench = program();
+    bench.env("WGPU_BACKEND", "noop").args(["bench", "--rounds", "200", "--html", &page, "--json", &file, "--quiet"]);
+    let mut running = bench.stderr(std::process::Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(running.try_wait().unwrap().is_none(), "it should still have been measuring");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(names(&folder), ["bench.json"]);
+    assert_eq!(std::fs::read(&old).unwrap(), b"what was there before");
+}
+
+#[test]
+fn a_pipe_sees_no_progress_and_quiet_leaves_only_what_matters() {
+    let arguments = ["check", "--cases", CONFORMANCE, "--device", "cpu", "--quiet"];
+    let output = without_adapter(&arguments);
+    assert_eq!(texts(&output), ("56 passed, 0 failed\n".to_owned(), String::new()));
+    let output = without_adapter(&["bench", "--shapes", "2,8,7,7", "--rounds", "1", "--device", "cpu"]);
+    let (stdout, stderr) = texts(&output);
+    assert!(!stdout.contains('\r') && !stdout.contains('\u{1b}') && stderr.is_empty(), "{stdout}\n{stderr}");
+    let quiet = without_adapter(&["bench", "--shapes", "2,8,7,7", "--rounds", "1", "--device", "cpu", "--quiet"]);
+    assert_eq!(texts(&quiet), (String::new(), String::new()));
+}

@@ -19,8 +19,8 @@ const HELP: &str = "\
 Tasks of this repository. Each does its own set-up: where Linux has no graphics adapter it installs the software Vulkan
 driver through apt-get, dnf or pacman, with sudo where needed, and says so. macOS and Windows need nothing.
 
-cargo xtask bench [ARGUMENTS]   builds, checks briefly, and measures GPU against CPU on the best adapter;
-                                the figures go to out/bench.json, ARGUMENTS to `batchnorm bench`
+cargo xtask bench [ARGUMENTS]   builds, measures GPU against CPU on the best adapter, and checks it briefly; the figures go
+                                to out/bench.json, a report to look at to out/bench.html, ARGUMENTS to `batchnorm bench`
 cargo xtask test [OPTIONS]      builds and runs all tests: on the host, on every adapter, documentation, benches (one
                                 iteration), examples, and the conformance cases
     --all-adapters              installs SwiftShader too (inside chromium's package) and includes it

@@ -7,7 +7,9 @@ use wgpu_batchnorm::host::Gpu;
 use wgpu_batchnorm::host::timing::{Measured, Spread};
 
 use crate::adapters::kind;
+use crate::check::Cell;
 use crate::device;
+use crate::machine::Machine;
 use crate::verify::Verdict;
 
 /// The version of this format: fields are added under the same number and never change their meaning.
@@ -22,6 +24,8 @@ pub struct Report {
     pub schema: u32,
     /// Version of the crate.
     pub version: Cow<'static, str>,
+    /// Where; an older file lacks it.
+    pub machine: Option<Machine>,
     /// What computed.
     pub device: Device,
     /// `timestamps` or `wall`: how `gpu_ms` and `copy_ms` were read.
@@ -30,6 +34,14 @@ pub struct Report {
     pub threads: usize,
     /// One per shape and operation.
     pub results: Vec<Figures>,
+    /// The same over a series of sizes, where a report was asked for.
+    #[serde(default)]
+    pub by_size: Vec<Figures>,
+    /// The worst errors of random cases on this device, where a report was asked for.
+    #[serde(default)]
+    pub correctness: Vec<Cell>,
+    /// Which cases those were.
+    pub correctness_of: Option<String>,
 }
 
 /// An adapter, or the CPU.
@@ -128,6 +140,16 @@ pub struct Details {
     pub submission: Beside,
     /// Sets of buffers that the kernels rotated over.
     pub sets: usize,
+    /// Bringing the inputs to the device, by the host's clock.
+    pub upload_ms: Option<Spread>,
+    /// Bringing y or dx back, likewise.
+    pub download_ms: Option<Spread>,
+    /// Why the tensor is walked as it is.
+    #[serde(default)]
+    pub reason: Cow<'static, str>,
+    /// What the plan dispatches, in order: kernel and grid.
+    #[serde(default)]
+    pub dispatches: Vec<String>,
 }
 
 /// What a GPU has figures of.

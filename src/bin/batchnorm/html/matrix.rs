@@ -21,7 +21,7 @@ pub fn matrix(caption: &str, cells: &[Cell]) -> Markup {
             rows.push(row);
         }
     }
-    rows.sort_by_key(|row| rows_before(cells, row.0));
+    rows.sort_by_key(|row| (place(cells, row.0), row.1));
     let of = |row: (&str, &str), dtype: &str| {
         cells
             .iter()
@@ -44,7 +44,7 @@ pub fn matrix(caption: &str, cells: &[Cell]) -> Markup {
 }
 
 /// The place of an operation among the cells.
-fn rows_before(cells: &[Cell], operation: &str) -> usize {
+fn place(cells: &[Cell], operation: &str) -> usize {
     cells.iter().position(|cell| cell.operation == operation).unwrap_or(cells.len())
 }
 

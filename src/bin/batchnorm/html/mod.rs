@@ -1,7 +1,10 @@
 //! Reports as pages that stand alone: no script, style, font or picture from elsewhere.
 
+pub mod bench;
 pub mod check;
+mod crossover;
 mod matrix;
+mod plot;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

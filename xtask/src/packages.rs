@@ -19,6 +19,10 @@ pub enum Need {
     SwiftShader,
     /// Mesa's Vulkan driver for AMD, whose compiler needs no hardware.
     Radeon,
+    /// A C++ compiler that knows vectors.
+    Clang,
+    /// The reference compiler of Vulkan's shaders, which reads HLSL too.
+    Glslang,
 }
 
 impl Need {
@@ -29,6 +33,8 @@ impl Need {
             Need::Validation => "the Vulkan validation layer",
             Need::SwiftShader => "SwiftShader",
             Need::Radeon => "Mesa's Vulkan driver for AMD",
+            Need::Clang => "clang",
+            Need::Glslang => "glslang",
         }
     }
 }
@@ -52,6 +58,8 @@ const MANAGERS: [Manager; 3] = [
             Need::Validation => &["vulkan-validationlayers"],
             Need::SwiftShader => &["chromium"],
             Need::Radeon => &["mesa-vulkan-drivers", "libvulkan1"],
+            Need::Clang => &["clang"],
+            Need::Glslang => &["glslang-tools"],
         },
     },
     Manager {
@@ -64,6 +72,8 @@ const MANAGERS: [Manager; 3] = [
             Need::Validation => &["vulkan-validation-layers"],
             Need::SwiftShader => &["chromium"],
             Need::Radeon => &["mesa-vulkan-drivers", "vulkan-loader"],
+            Need::Clang => &["clang"],
+            Need::Glslang => &["glslang"],
         },
     },
     Manager {
@@ -76,6 +86,8 @@ const MANAGERS: [Manager; 3] = [
             Need::Validation => &["vulkan-validation-layers"],
             Need::SwiftShader => &["chromium"],
             Need::Radeon => &["vulkan-radeon", "vulkan-icd-loader"],
+            Need::Clang => &["clang"],
+            Need::Glslang => &["glslang"],
         },
     },
 ];
@@ -163,7 +175,9 @@ mod tests {
     #[test]
     fn every_manager_has_packages_for_every_need() {
         for manager in &MANAGERS {
-            for need in [Need::Vulkan, Need::Gl, Need::Validation, Need::SwiftShader, Need::Radeon] {
+            for need in
+                [Need::Vulkan, Need::Gl, Need::Validation, Need::SwiftShader, Need::Radeon, Need::Clang, Need::Glslang]
+            {
                 assert!(!(manager.packages)(need).is_empty(), "{} {need:?}", manager.program);
             }
         }

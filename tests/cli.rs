@@ -82,7 +82,7 @@ impl Folder {
 
 #[test]
 fn help_teaches_with_examples() {
-    for command in [&[][..], &["adapters"], &["explain"], &["run"], &["check"], &["bench"]] {
+    for command in [&[][..], &["adapters"], &["explain"], &["run"], &["check"], &["bench"], &["compare"]] {
         let text = succeeds(without_adapter(&[command, &["--help"]].concat()));
         assert!(text.contains("Examples:\n  batchnorm "), "{command:?}\n{text}");
     }
@@ -372,4 +372,166 @@ fn bench_writes_its_figures() {
             assert!(result["worst_error"].as_f64() <= result["bound"].as_f64());
         }
     }
+}
+
+/// A file of figures as `bench` writes them: one operation on one shape, with these quartiles in ms.
+fn figures(shape: &[usize], [low, median, high]: [f64; 3]) -> Value {
+    let time =
+        |factor: f64| serde_json::json!({ "median": factor * median, "low": factor * low, "high": factor * high });
+    serde_json::json!({
+        "shape": shape, "axis": 1, "operation": "training", "dtype": "f32", "strategy": "along planes",
+        "bytes_moved": 1000, "gpu_ms": time(1.0), "copy_ms": time(0.5), "ratio_to_copy": 2.0, "end_to_end_ms": time(3.0),
+        "cpu_ms": time(2.0), "cpu_implementation": "cpu", "worst_tensor": "y", "worst_error": 1e-7, "bound": 1e-6,
+    })
+}
+
+fn report(results: &[Value]) -> Vec<u8> {
+    let device = serde_json::json!({ "name": "some GPU", "backend": "vulkan", "type": "discrete", "driver": "1.0" });
+    let report = serde_json::json!({
+        "schema": 1, "version": "0.1.0", "device": device, "timing": "timestamps", "threads": 8, "results": results,
+    });
+    report.to_string().into_bytes()
+}
+
+#[test]
+fn figures_are_compared_and_what_is_slower_is_marked_and_fails_where_asked() {
+    let folder = Folder::new();
+    let [small, middle, large] = [[2, 8, 7, 7], [4, 16, 7, 7], [8, 64, 7, 7]];
+    let tight = |median: f64| [0.99 * median, median, 1.01 * median];
+    let before = [figures(&small, tight(1.0)), figures(&middle, tight(2.0)), figures(&large, tight(4.0))];
+    let before = folder.holding("before.json", &report(&before));
+    let after = [figures(&small, tight(1.05)), figures(&middle, tight(2.4)), figures(&large, [3.0, 4.6, 5.0])];
+    let after = folder.holding("after.json", &report(&after));
+
+    let text = succeeds(without_adapter(&["compare", &before, &after]));
+    let row =
+        |shape: &str| text.lines().find(|line| line.contains(shape)).unwrap_or_else(|| panic!("{text}")).trim_end();
+    assert!(row("2, 8, 7, 7").contains("1.05 (1.03–1.07)") && !row("2, 8, 7, 7").contains("slower"), "{text}");
+    assert!(row("4, 16, 7, 7").contains("1.20 (1.18–1.22)") && row("4, 16, 7, 7").ends_with(" slower"), "{text}");
+    assert!(row("8, 64, 7, 7").contains("1.15") && row("8, 64, 7, 7").ends_with(" slower?"), "{text}");
+    assert!(text.contains("some GPU (vulkan)") && text.contains("3 compared: 1.13 ×"), "{text}");
+
+    let out = folder.text("ratios.json");
+    for (limit, status) in [("1.10", 1), ("1.25", 0)] {
+        let output = without_adapter(&["compare", &before, &after, "--fail-above", limit, "--json", &out]);
+        assert_eq!(output.status.code(), Some(status), "{}", texts(&output).0);
+    }
+    let ratio = &json(&folder.path("ratios.json"))["rows"][1]["others"][0]["ratio"]["median"];
+    assert!((ratio.as_f64().unwrap() - 1.2).abs() < 1e-12);
+    assert_eq!(without_adapter(&["compare", &after, &before, "--fail-above", "1.10"]).status.code(), Some(0));
+
+    // Three files, one of which lacks a shape; and another of the figures.
+    let fewer = folder.holding("fewer.json", &report(&[figures(&middle, tight(2.0))]));
+    let text = succeeds(without_adapter(&["compare", &before, &after, &fewer, "--by", "copies"]));
+    assert!(text.contains("C / A") && text.contains("absent"), "{text}");
+
+    let (other, none) = (folder.holding("other.json", b"{}"), folder.holding("none.json", &report(&[])));
+    assert!(fails(without_adapter(&["compare", &before, &none]), 1).contains("no shape in common"));
+    assert!(fails(without_adapter(&["compare", &before, &other]), 1).contains("not figures"));
+    assert!(fails(without_adapter(&["compare", &before, "absent.json"]), 1).contains("absent.json"));
+    fails(without_adapter(&["compare", &before]), 2);
+    fails(without_adapter(&["compare", &before, &after, "--fail-above", "0.9"]), 2);
+}
+
+/// The figures that a page carries, which must be the file's; the page must need nothing from elsewhere.
+#[track_caller]
+fn figures_of(page: &str) -> Value {
+    for word in ["http://", "https://", "src=", "<link", "@import", "url("] {
+        assert!(!page.contains(word), "{word} in a page that must stand alone");
+    }
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
+    let (_, rest) = page.split_once(r#"<script type="application/json" id="figures">"#).unwrap();
+    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn check_writes_its_matrix_as_a_page() {
+    let folder = Folder::new();
+    let (page, file) = (folder.text("check.html"), folder.text("check.json"));
+    let arguments = ["check", "--cases", CONFORMANCE, "--device", "cpu", "--html", &page, "--json", &file];
+    succeeds(without_adapter(&arguments));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(figures_of(&page), json(&folder.path("check.json")));
+    assert!(page.contains("56 passed, 0 failed") && page.contains("frozen backward"), "{page}");
+    let cells = figures_of(&page)["devices"][0]["matrix"].as_array().unwrap().clone();
+    assert_eq!(cells.iter().map(|cell| cell["cases"].as_u64().unwrap()).sum::<u64>(), 56);
+    assert!(cells.iter().all(|cell| cell["wrong"] == 0 && cell["worst_share"].as_f64() <= Some(1.0)));
+}
+
+#[test]
+fn bench_writes_a_report_that_stands_alone_with_the_figures_of_the_file() {
+    let folder = Folder::new();
+    let (page, file) = (folder.text("bench.html"), folder.text("bench.json"));
+    let arguments = ["bench", "--quick", "--rounds", "1", "--html", &page, "--json", &file];
+    let sections = ["Correctness", "Throughput by size", "overtakes the CPU", "Where the time goes", "Plans, and why"];
+    if has_adapter() {
+        succeeds(program().args(arguments).output().unwrap());
+        let page = std::fs::read_to_string(&page).unwrap();
+        let figures = figures_of(&page);
+        assert_eq!(figures, json(&folder.path("bench.json")));
+        for part in
+            sections.iter().chain(&["role=\"img\"", "<desc", "24 of 24 random cases are right", "moments_partial"])
+        {
+            assert!(page.contains(part), "{part} is not in the report");
+        }
+        assert_eq!(figures["by_size"].as_array().unwrap().len(), 18);
+        for result in figures["results"].as_array().unwrap() {
+            check_times(result, &["upload_ms", "download_ms"]);
+            let shown = result["gpu_ms"]["median"].as_f64().unwrap();
+            assert!(page.contains(&format!("<td>{}<small>", three_digits(shown))), "{shown} is not in the report");
+        }
+        // What is compared with itself is the same.
+        let text = succeeds(without_adapter(&["compare", &file, &file, "--fail-above", "1.01"]));
+        assert!(text.contains("9 compared: 1.00 ×"), "{text}");
+    }
+    succeeds(without_adapter(&arguments));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(figures_of(&page), json(&folder.path("bench.json")));
+    assert!(sections.iter().all(|part| page.contains(part)) && page.contains("there is no adapter here"));
+}
+
+/// A time as tables and pages write it.
+fn three_digits(value: f64) -> String {
+    match value {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// Files of a folder, by name.
+fn names(folder: &Folder) -> Vec<String> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(folder.0.path()).unwrap().map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_stopped_in_the_middle_leaves_no_file_and_no_half_of_one() {
+    let folder = Folder::new();
+    let (page, file) = (folder.text("bench.html"), folder.text("bench.json"));
+    let old = folder.holding("bench.json", b"what was there before");
+    let mut bench = program();
+    bench.env("WGPU_BACKEND", "noop").args(["bench", "--rounds", "200", "--html", &page, "--json", &file, "--quiet"]);
+    let mut running = bench.stderr(std::process::Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(running.try_wait().unwrap().is_none(), "it should still have been measuring");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(names(&folder), ["bench.json"]);
+    assert_eq!(std::fs::read(&old).unwrap(), b"what was there before");
+}
+
+#[test]
+fn a_pipe_sees_no_progress_and_quiet_leaves_only_what_matters() {
+    let arguments = ["check", "--cases", CONFORMANCE, "--device", "cpu", "--quiet"];
+    let output = without_adapter(&arguments);
+    assert_eq!(texts(&output), ("56 passed, 0 failed\n".to_owned(), String::new()));
+    let output = without_adapter(&["bench", "--shapes", "2,8,7,7", "--rounds", "1", "--device", "cpu"]);
+    let (stdout, stderr) = texts(&output);
+    assert!(!stdout.contains('\r') && !stdout.contains('\u{1b}') && stderr.is_empty(), "{stdout}\n{stderr}");
+    let quiet = without_adapter(&["bench", "--shapes", "2,8,7,7", "--rounds", "1", "--device", "cpu", "--quiet"]);
+    assert_eq!(texts(&quiet), (String::new(), String::new()));
 }

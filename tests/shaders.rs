@@ -1,7 +1,9 @@
 //! Every program that a plan can reach, held against what devices and browsers demand: without a device, by naga.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::offset_of;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use naga::back::{PipelineConstants, glsl, hlsl, msl, spv};
@@ -301,7 +303,7 @@ fn spirv(built: &Built, lang_version: (u8, u8)) -> Result<(), String> {
     ensure(words.first() == Some(&0x0723_0203), || format!("SPIR-V {lang_version:?}: no magic number"))
 }
 
-fn metal(built: &Built) -> Result<(), String> {
+fn metal(built: &Built) -> Result<String, String> {
     let entry = built.program.kernel.name().to_owned();
     let mut resources = msl::EntryPointResources { sizes_buffer: Some(30), ..Default::default() };
     for (_, variable) in built.fixed.global_variables.iter() {
@@ -322,12 +324,13 @@ fn metal(built: &Built) -> Result<(), String> {
         ..Default::default()
     };
     let pipeline = msl::PipelineOptions { entry_point: Some((ShaderStage::Compute, entry)), ..Default::default() };
-    let (_, info) =
+    let (text, info) =
         msl::write_string(&built.fixed, &built.info, &options, &pipeline).map_err(|e| format!("MSL: {e}"))?;
-    info.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| format!("MSL: {e}")))
+    info.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| format!("MSL: {e}")))?;
+    Ok(text)
 }
 
-fn direct3d(built: &Built, shader_model: hlsl::ShaderModel) -> Result<(), String> {
+fn direct3d(built: &Built, shader_model: hlsl::ShaderModel) -> Result<String, String> {
     let options = hlsl::Options {
         shader_model,
         fake_missing_bindings: true,
@@ -343,7 +346,8 @@ fn direct3d(built: &Built, shader_model: hlsl::ShaderModel) -> Result<(), String
         .write(&built.fixed, &built.info, None)
         .map_err(|e| format!("HLSL {shader_model:?}: {e}"))?;
     let failed = |e| format!("HLSL {shader_model:?}: {e}");
-    info.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(failed))
+    info.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(failed))?;
+    Ok(text)
 }
 
 fn gles(built: &Built) -> Result<(), String> {
@@ -365,8 +369,41 @@ fn gles(built: &Built) -> Result<(), String> {
         .map_err(|e| format!("GLSL ES 3.10: {e}"))
 }
 
+/// Where translations go for compilers of their own languages to judge, and whether those of all programs do:
+/// `cargo xtask shader-check` sets it.
+fn folder() -> Option<(&'static Path, bool)> {
+    static FOLDER: OnceLock<Option<(PathBuf, bool)>> = OnceLock::new();
+    let read =
+        || Some((std::env::var_os("BATCHNORM_TRANSLATIONS")?.into(), std::env::var_os("BATCHNORM_SLOW").is_some()));
+    FOLDER.get_or_init(read).as_ref().map(|(folder, all)| (folder.as_path(), *all))
+}
+
+/// Writes what Direct3D and Metal are given, each with the program that it was on its first line.
+fn write(built: &Built, folder: &Path) -> Result<(), String> {
+    let program = format!("{:?}", built.program);
+    let mut hasher = DefaultHasher::new();
+    (&built.text, &program).hash(&mut hasher);
+    let stem = format!("{}.{:016x}", built.program.kernel.name(), hasher.finish());
+    let texts = [
+        ("metal", metal(built)?),
+        ("sm51.hlsl", direct3d(built, hlsl::ShaderModel::V5_1)?),
+        ("sm60.hlsl", direct3d(built, hlsl::ShaderModel::V6_0)?),
+    ];
+    for (extension, text) in texts {
+        let file = folder.join(format!("{stem}.{extension}"));
+        std::fs::write(&file, format!("// {program}\n{text}")).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    Ok(())
+}
+
 fn translates(built: &Built) -> Result<(), String> {
-    if !is_translated(&built.program) {
+    let chosen = is_translated(&built.program);
+    if let Some((folder, all)) = folder()
+        && (chosen || all)
+    {
+        write(built, folder)?;
+    }
+    if !chosen {
         return Ok(());
     }
     spirv(built, (1, 0))?;

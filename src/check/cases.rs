@@ -36,6 +36,16 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The name that tables and files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Operation::Training => "training",
+            Operation::Inference => "inference",
+            Operation::Backward => "backward",
+            Operation::FrozenBackward => "frozen backward",
+        }
+    }
+
     /// Whether the statistics are the batch's own.
     pub fn uses_batch_statistics(self) -> bool {
         matches!(self, Operation::Training | Operation::Backward)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::dtype::DType;
+
 /// The element that comes closest to its bound, or exceeds it by most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Worst {
@@ -26,6 +28,10 @@ pub struct Comparison {
     pub got_elements: usize,
     /// The worst element, the first of equals; none in an empty tensor.
     pub worst: Option<Worst>,
+    /// The largest difference where both values are finite.
+    pub largest_error: f64,
+    /// The largest magnitude of what is expected, where that is finite.
+    pub largest_expected: f64,
 }
 
 impl Comparison {
@@ -38,6 +44,25 @@ impl Comparison {
     pub fn ratio(&self) -> f64 {
         self.worst.map_or(0.0, |w| w.ratio)
     }
+
+    /// The largest difference in units in the last place of the largest value, as a type stores it.
+    ///
+    /// Each element has a bound of its own ([`Comparison::ratio`]); this is one plain number for a whole tensor, whose
+    /// small values are sums of large ones and are no more exact than those.
+    pub fn ulps(&self, dtype: DType) -> f64 {
+        if self.largest_error == 0.0 { 0.0 } else { self.largest_error / ulp(dtype, self.largest_expected) }
+    }
+}
+
+/// The distance of a value to the next one that a type can store.
+fn ulp(dtype: DType, value: f64) -> f64 {
+    let (fraction_bits, least_exponent) = match dtype {
+        DType::F32 => (23, -126),
+        DType::F16 => (10, -14),
+        DType::Bf16 => (7, -126),
+    };
+    let exponent = value.abs().log2().floor().max(f64::from(least_exponent));
+    (exponent - f64::from(fraction_bits)).exp2()
 }
 
 impl fmt::Display for Comparison {
@@ -73,17 +98,21 @@ pub fn compare(
     bound: impl Fn(usize) -> f64,
 ) -> Comparison {
     let mut worst: Option<Worst> = None;
-    let mut got_elements = 0;
+    let (mut got_elements, mut largest_error, mut largest_expected) = (0, 0.0, 0.0);
     for (index, got) in got.into_iter().map(Into::into).enumerate() {
         got_elements += 1;
         let Some(&expected) = expected.get(index) else { continue };
         let bound = bound(index);
         let ratio = ratio(got, expected, bound);
+        if got.is_finite() && expected.is_finite() {
+            largest_error = f64::max(largest_error, (got - expected).abs());
+            largest_expected = f64::max(largest_expected, expected.abs());
+        }
         if worst.is_none_or(|w| ratio > w.ratio) {
             worst = Some(Worst { index, got, expected, bound, ratio });
         }
     }
-    Comparison { elements: expected.len(), got_elements, worst }
+    Comparison { elements: expected.len(), got_elements, worst, largest_error, largest_expected }
 }
 
 fn ratio(got: f64, expected: f64, bound: f64) -> f64 {
@@ -139,6 +168,19 @@ mod tests {
         assert!(!compare(Vec::<f32>::new(), &[1.0], |_| 1.0).passed());
         assert!(!compare([1.0f32], &[], |_| 1.0).passed());
         assert!(compare(Vec::<f32>::new(), &[], |_| 1.0).passed());
+    }
+
+    #[test]
+    fn an_error_is_told_in_units_in_the_last_place_of_the_largest_value() {
+        let of = |got: [f32; 2], dtype| compare(got, &[1.0, -3.0], |_| 1.0).ulps(dtype);
+        assert_eq!(of([1.0, -3.0], DType::F32), 0.0);
+        assert_eq!(of([1.0, (-3.0f32).next_up()], DType::F32), 1.0);
+        // Twice the step at 1, once the step at 3.
+        assert_eq!(of([1.0 + 2.0 * f32::EPSILON, -3.0], DType::F32), 1.0);
+        assert_eq!(of([1.0, -3.0 + 0.001953125], DType::F16), 1.0);
+        assert_eq!(of([1.0, -3.0 + 0.0625], DType::Bf16), 4.0);
+        assert_eq!(compare([1e-45f32], &[0.0], |_| 1.0).ulps(DType::F32), 1.0);
+        assert_eq!(compare([f32::NAN, 1.0], &[f64::NAN, 1.0], |_| 1.0).ulps(DType::F32), 0.0);
     }
 
     #[test]

@@ -34,6 +34,13 @@ impl Sweep {
     }
 }
 
+impl fmt::Display for Sweep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.seed.wrapping_add((self.count as u64).saturating_sub(1));
+        write!(f, "seeds {} to {last}", self.seed)
+    }
+}
+
 /// What a channel holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Content {

@@ -1,11 +1,8 @@
-//! `cargo xtask bench`: the main job, from a fresh clone to figures in a file.
+//! `cargo xtask bench`: the main job, from a fresh clone to figures in a file and a report to look at.
 
 use crate::adapters::{self, Wanted};
 use crate::command::{batchnorm, cargo, root, run};
 use crate::failure::Failure;
-
-/// Random cases of the check before the measurement: enough to notice a driver that computes wrongly.
-const CHECKS: &str = "40";
 
 /// The tests' dependencies ask for more of wgpu's and naga's features. With an example, cargo counts those in here
 /// too, so that `bench` and `test` share one build of wgpu.
@@ -19,25 +16,22 @@ pub fn bench(arguments: &[String]) -> Result<(), Failure> {
         let word = &arguments[place];
         word.split_once('=').map(|(_, v)| v).or_else(|| arguments.get(place + 1).map(String::as_str))
     };
-    let best = setup.adapters[0].index.to_string();
-    let adapter = value_of("--adapter").unwrap_or(&best);
-    run(&mut batchnorm(&["check", "--count", CHECKS, "--adapter", adapter])?)?;
-
     let mut bench = batchnorm(&["bench"])?;
     if value_of("--adapter").is_none() && value_of("--device").is_none() {
-        bench.args(["--adapter", adapter]);
+        bench.args(["--adapter", &setup.adapters[0].index.to_string()]);
     }
-    let file = match value_of("--json") {
+    let mut place = |flag: &str, usual: &str| match value_of(flag) {
         Some(file) => file.to_owned(),
         None => {
-            let directory = root().join("out");
-            std::fs::create_dir_all(&directory)
-                .map_err(|error| Failure::new(format!("{} cannot be made: {error}", directory.display())))?;
-            bench.args(["--json", "out/bench.json"]);
-            "out/bench.json".to_owned()
+            bench.args([flag, usual]);
+            usual.to_owned()
         }
     };
+    let (figures, report) = (place("--json", "out/bench.json"), place("--html", "out/bench.html"));
+    let directory = root().join("out");
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| Failure::new(format!("{} cannot be made: {error}", directory.display())))?;
     run(bench.args(arguments))?;
-    println!("figures: {file}");
+    println!("figures: {figures}\nreport:  {report}");
     Ok(())
 }

@@ -8,6 +8,7 @@ mod ledger;
 mod output;
 mod packages;
 mod portability;
+mod shader_check;
 mod shader_stats;
 mod test;
 mod web;
@@ -20,13 +21,15 @@ const HELP: &str = "\
 Tasks of this repository. Each does its own set-up: where Linux has no graphics adapter it installs the software Vulkan
 driver through apt-get, dnf or pacman, with sudo where needed, and says so. macOS and Windows need nothing.
 
-cargo xtask bench [ARGUMENTS]   builds, checks briefly, and measures GPU against CPU on the best adapter;
-                                the figures go to out/bench.json, ARGUMENTS to `batchnorm bench`
+cargo xtask bench [ARGUMENTS]   builds, measures GPU against CPU on the best adapter, and checks it briefly; the figures go
+                                to out/bench.json, a report to look at to out/bench.html, ARGUMENTS to `batchnorm bench`
 cargo xtask test [OPTIONS]      builds and runs all tests: on the host, on every adapter, documentation, benches (one
-                                iteration), examples, and the conformance cases
+                                iteration), examples, the conformance cases, and on Linux what shader-check does
     --all-adapters              installs SwiftShader too (inside chromium's package) and includes it
     --full                      adds a sweep of 2000 random shapes on the best adapter and 300 on each other, and the tests
                                 that need gigabytes
+cargo xtask shader-check        translates every kernel for Metal and Direct3D and gives it to compilers of their languages, on Linux
+    --full                      every number of lanes too, and all to Microsoft's compiler: minutes
 cargo xtask shader-stats        compiles every kernel with AMD's compiler, which needs no hardware, and writes what it
                                 makes of them to benches/shader-stats.md
     --check                     fails where a kernel spills registers or its loop waits for memory; writes nothing
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Some((first, rest)) => match first.as_str() {
             "bench" => bench::bench(rest),
             "test" => test::test(rest),
+            "shader-check" => shader_check::shader_check(rest),
             "shader-stats" => shader_stats::shader_stats(rest),
             "msrv" => portability::msrv(rest),
             "wasm" => portability::wasm(rest),

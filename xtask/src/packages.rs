@@ -25,6 +25,10 @@ pub enum Need {
     Node,
     /// A Rust for the browser, where rustup has none.
     RustForBrowser,
+    /// A C++ compiler that knows vectors.
+    Clang,
+    /// The reference compiler of Vulkan's shaders, which reads HLSL too.
+    Glslang,
 }
 
 impl Need {
@@ -38,6 +42,8 @@ impl Need {
             Need::Browser => "chromium with its driver",
             Need::Node => "Node with npm",
             Need::RustForBrowser => "a Rust for the browser",
+            Need::Clang => "clang",
+            Need::Glslang => "glslang",
         }
     }
 }
@@ -64,6 +70,8 @@ const MANAGERS: [Manager; 3] = [
             Need::Browser => &["chromium", "chromium-driver"],
             Need::Node => &["nodejs", "npm"],
             Need::RustForBrowser => &["rustc-web", "rust-web-src"],
+            Need::Clang => &["clang"],
+            Need::Glslang => &["glslang-tools"],
         },
     },
     Manager {
@@ -79,6 +87,8 @@ const MANAGERS: [Manager; 3] = [
             Need::Browser => &["chromium", "chromedriver"],
             Need::Node => &["nodejs", "npm"],
             Need::RustForBrowser => &["rust-std-static-wasm32-unknown-unknown"],
+            Need::Clang => &["clang"],
+            Need::Glslang => &["glslang"],
         },
     },
     Manager {
@@ -94,6 +104,8 @@ const MANAGERS: [Manager; 3] = [
             Need::Browser => &["chromium"],
             Need::Node => &["nodejs", "npm"],
             Need::RustForBrowser => &["rust-wasm"],
+            Need::Clang => &["clang"],
+            Need::Glslang => &["glslang"],
         },
     },
 ];
@@ -191,6 +203,9 @@ mod tests {
                 Need::Node,
                 Need::RustForBrowser,
             ] {
+            for need in
+                [Need::Vulkan, Need::Gl, Need::Validation, Need::SwiftShader, Need::Radeon, Need::Clang, Need::Glslang]
+            {
                 assert!(!(manager.packages)(need).is_empty(), "{} {need:?}", manager.program);
             }
         }

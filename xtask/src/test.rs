@@ -9,6 +9,7 @@ use crate::command::{batchnorm, cargo, quiet_egl, root, run, run_reading};
 use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::output::Suites;
+use crate::shader_check;
 
 const TEST: [&str; 5] = ["test", "--release", "--workspace", "--features", "cli"];
 /// Examples that take minutes, and what makes them short.
@@ -51,6 +52,12 @@ fn run_all(options: &Options, ledger: &mut Ledger, suites: &mut Suites) -> Resul
 
     let mut tests = cargo(&TEST);
     tests.arg("--no-fail-fast");
+    // Elsewhere the drivers' own compilers are there.
+    let compilers = cfg!(target_os = "linux");
+    if compilers {
+        ledger.step("set-up of compilers", shader_check::set_up)?;
+        tests.env(shader_check::FOLDER, shader_check::folder()?);
+    }
     println!("\n== tests");
     if options.full {
         tests.env("BATCHNORM_SLOW", "1");
@@ -67,6 +74,9 @@ fn run_all(options: &Options, ledger: &mut Ledger, suites: &mut Suites) -> Resul
         }
     }
 
+    if compilers {
+        shader_check::check(ledger, options.full);
+    }
     for bench in programs("benches") {
         ledger.attempt(&format!("bench {bench}, one iteration"), || {
             let mut command = cargo(&["bench", "--features", "cli", "--bench", &bench, "--", "--test"]);

@@ -45,3 +45,8 @@ impl Arguments {
         }
     }
 }
+
+/// A driver and its version.
+pub fn driver(info: &wgpu::AdapterInfo) -> String {
+    format!("{} {}", info.driver, info.driver_info).trim().to_owned()
+}

@@ -43,10 +43,14 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Figures as indented JSON.
+pub fn text(figures: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(figures)
+        .map_err(|error| Failure::Failed(format!("the figures cannot be written as JSON: {error}")))?;
+    Ok(text + "\n")
+}
+
 /// Writes figures as indented JSON.
 pub fn write(path: &Path, figures: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_string_pretty(figures)
-        .map_err(|error| Failure::Failed(format!("the figures cannot be written as JSON: {error}")))?;
-    text.push('\n');
-    write_whole(path, text.as_bytes())
+    write_whole(path, text(figures)?.as_bytes())
 }

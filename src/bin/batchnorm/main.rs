@@ -3,10 +3,13 @@
 mod adapters;
 mod bench;
 mod check;
+mod compare;
 mod device;
 mod explain;
 mod failure;
+mod html;
 mod json;
+mod machine;
 mod output;
 mod run;
 mod shapes;
@@ -33,6 +36,7 @@ Examples:
   batchnorm run digits.csv.gz --columns 0..64         a file through a layer, checked
   batchnorm check                                     random shapes on every adapter
   batchnorm bench --quick --json figures.json         three shapes, in seconds
+  batchnorm compare before.json after.json            what became slower
 
 `batchnorm COMMAND --help` tells more, with examples. The exit status is 0 only on success, 1 where
 something failed or was wrong, 2 where the command line was.";
@@ -43,7 +47,8 @@ enum Command {
     Explain(explain::Arguments),
     Run(Box<run::Arguments>),
     Check(check::Arguments),
-    Bench(bench::Arguments),
+    Bench(Box<bench::Arguments>),
+    Compare(compare::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
             Command::Bench(arguments) => bench::bench(arguments).await,
+            Command::Compare(arguments) => compare::compare(arguments),
         }
     });
     match done {

@@ -18,6 +18,17 @@ pub fn line(text: impl Display) -> Result<(), Failure> {
     }
 }
 
+/// Three significant digits, and three decimals at most.
+pub fn figure(value: f64) -> String {
+    let decimals = match value.abs() {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        v if v >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.decimals$}")
+}
+
 const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
 const STYLE: TableStyle = TableStyle::new().header_separator(LINE);
 

@@ -2,7 +2,7 @@
 
 /// The median of many measurements, and the quartiles around it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[cfg_attr(feature = "check", derive(serde::Serialize))]
+#[cfg_attr(feature = "check", derive(serde::Serialize, serde::Deserialize))]
 pub struct Spread {
     /// Half of the measurements lie below.
     pub median: f64,

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use wgpu_batchnorm::host::encode;
 use wgpu_batchnorm::host::timing::{Copy, CopyKernel, Measured, Spread, Timer, Work, milliseconds};
+use wgpu_batchnorm::host::{Gpu, encode};
+use wgpu_batchnorm::plan::Dispatch;
 use wgpu_batchnorm::{Bound, Config, Shape};
 
 use super::data::{Case, Data};
 use super::report::{Beside, Details, GpuFigures, is_conclusive};
-use super::subject::Subject;
+use super::subject::{Set, Subject};
 use super::{Operation, Wrong};
 use crate::failure::Failure;
 use crate::verify::Verdict;
@@ -73,6 +74,7 @@ pub async fn measure(
             continue;
         }
         let plan = subject.plan(operation);
+        let [upload_ms, download_ms] = transfers(timer, &subject, config, operation, data).await?;
         let (main, by_round) = (Beside::from(&cold[index]), cold[index].ratio());
         let details = Details {
             ratio_limit: plan.bytes_moved as f64 / (2 * bytes) as f64,
@@ -85,6 +87,10 @@ pub async fn measure(
             hot: Beside::from(&hot[index]),
             submission: Beside::from(&submission[index]),
             sets: subject.sets.len(),
+            upload_ms: Some(upload_ms),
+            download_ms: Some(download_ms),
+            reason: plan.reason.into(),
+            dispatches: plan.dispatches.iter().map(told).collect(),
         };
         figures.push(Ok(GpuFigures {
             strategy: plan.strategy(),
@@ -168,6 +174,60 @@ async fn submissions(
     Ok(measured)
 }
 
+/// Kernel and grid of a dispatch.
+fn told(dispatch: &Dispatch) -> String {
+    let [x, y, _] = dispatch.workgroups;
+    let grid = if y == 1 { x.to_string() } else { format!("{x} × {y}") };
+    format!("{}: {grid} workgroups of {}", dispatch.program.kernel.name(), dispatch.program.workgroup_size)
+}
+
+/// The inputs of an operation, as the device stores them.
+struct Inputs {
+    x: Vec<u8>,
+    dy: Option<Vec<u8>>,
+}
+
+impl Inputs {
+    fn new(config: &Config, operation: Operation, data: &Data) -> Self {
+        let stored = |values: &Vec<f32>| encode(values.iter().copied(), config.dtype);
+        Self { x: stored(&data.x), dy: (operation == Operation::Backward).then(|| stored(&data.dy)) }
+    }
+
+    fn write(&self, gpu: &Gpu, set: &Set) {
+        // A write is whole words; an odd number of halves ends in the middle of one.
+        let whole = |bytes: &[u8]| bytes.len() / 4 * 4;
+        gpu.queue().write_buffer(&set.x, 0, &self.x[..whole(&self.x)]);
+        if let Some(dy) = &self.dy {
+            gpu.queue().write_buffer(&set.dy, 0, &dy[..whole(dy)]);
+        }
+    }
+}
+
+/// Times upload and download of an operation, each alone and to its end.
+async fn transfers(
+    timer: &Timer,
+    subject: &Subject,
+    config: &Config,
+    operation: Operation,
+    data: &Data,
+) -> Result<[Spread; 2], Failure> {
+    let (gpu, set) = (timer.gpu(), &subject.sets[0]);
+    let inputs = Inputs::new(config, operation, data);
+    let (mut uploads, mut downloads) = (Vec::new(), Vec::new());
+    let begin = Instant::now();
+    while uploads.is_empty() || (uploads.len() < 5 && milliseconds(begin) < 500.0) {
+        let start = Instant::now();
+        inputs.write(gpu, set);
+        gpu.queue().submit([]);
+        gpu.wait()?;
+        uploads.push(milliseconds(start));
+        let start = Instant::now();
+        gpu.read(&set.out, subject.tensor_bytes).await?;
+        downloads.push(milliseconds(start));
+    }
+    Ok([Spread::of(&uploads), Spread::of(&downloads)])
+}
+
 /// Times an operation from arrays to array: upload, kernels, download.
 async fn end_to_end(
     timer: &Timer,
@@ -177,17 +237,12 @@ async fn end_to_end(
     data: &Data,
 ) -> Result<Spread, Failure> {
     let (gpu, set) = (timer.gpu(), &subject.sets[0]);
-    let [x, dy] = [&data.x, &data.dy].map(|values| encode(values.iter().copied(), config.dtype));
-    // A write is whole words; an odd number of halves ends in the middle of one.
-    let whole = |bytes: &[u8]| bytes.len() / 4 * 4;
+    let inputs = Inputs::new(config, operation, data);
     let mut times = Vec::new();
     let begin = Instant::now();
     while times.is_empty() || (times.len() < 5 && milliseconds(begin) < 1000.0) {
         let start = Instant::now();
-        gpu.queue().write_buffer(&set.x, 0, &x[..whole(&x)]);
-        if operation == Operation::Backward {
-            gpu.queue().write_buffer(&set.dy, 0, &dy[..whole(&dy)]);
-        }
+        inputs.write(gpu, set);
         gpu.submit(|pass| subject.bound(operation)[0].record(pass));
         gpu.read(&set.out, subject.tensor_bytes).await?;
         times.push(milliseconds(start));

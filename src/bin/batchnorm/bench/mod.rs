@@ -3,24 +3,27 @@
 mod cpu;
 mod data;
 mod measure;
-mod report;
+pub mod report;
 mod shapes;
+mod side_by_side;
 mod subject;
 mod table;
 
 use std::path::PathBuf;
 
+use wgpu_batchnorm::check::Sweep;
 use wgpu_batchnorm::host::timing::{Clock, Timer};
-use wgpu_batchnorm::{Config, DType, Shape};
+use wgpu_batchnorm::{Config, DType};
 
 use crate::adapters::kind;
+use crate::check::{Cell, sweep_on};
 use crate::failure::Failure;
+use crate::machine::Machine;
 use crate::run::settings::Storage;
 use crate::verify::Verdict;
-use crate::{device, json, output};
-use data::Data;
-use measure::{PHASES, Settings};
-use report::{Device, Figures, Report, SCHEMA};
+use crate::{device, html, json, output};
+use report::{Device, Report, SCHEMA};
+use side_by_side::{SideBySide, steps};
 
 /// Measure GPU against CPU, each beside a plain copy of the same bytes
 ///
@@ -41,6 +44,7 @@ What the table says:
 Examples:
   batchnorm bench                                  layers of ResNet-50, a dense one, channels last
   batchnorm bench --quick --json figures.json      three shapes, in seconds
+  batchnorm bench --html report.html               with plots over the size of the tensor, a minute more
   batchnorm bench --shapes \"32,64,56,56; 8,224,224,3@3\"
         these, the second with its channels on axis 3
   batchnorm bench --full --operations training --adapter gl
@@ -75,6 +79,9 @@ pub struct Arguments {
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report as a page that needs nothing else; adds a series of sizes and a check by random cases
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print neither table nor progress
     #[arg(long)]
     quiet: bool,
@@ -110,12 +117,19 @@ pub struct Wrong {
     verdict: Verdict,
 }
 
+/// Rounds of a shape of the series at most: a line over many sizes shows its noise by itself.
+const SERIES_ROUNDS: u32 = 5;
+/// How far the bar goes for a random case, in the units of [`steps`].
+const STEPS_PER_CASE: u64 = 1_000_000;
+
 /// Measures.
 pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
     json::check_place_of(&arguments.json)?;
+    json::check_place_of(&arguments.html)?;
     let shapes = shapes::chosen(arguments)?;
     let config = Config { dtype: arguments.dtype.into(), ..Config::pytorch() };
     let with_cpu = !arguments.no_cpu && config.dtype == DType::F32;
+    let series = if arguments.html.is_some() { shapes::series(arguments.quick) } else { Vec::new() };
     let largest = shapes.iter().map(|shape| config.dtype.tensor_bytes(shape.elements().into())).max().unwrap_or(0);
     let gpu = arguments.device.open(largest.next_multiple_of(16)).await?;
     let timer = gpu.as_ref().map(Timer::new);
@@ -125,70 +139,54 @@ pub async fn bench(arguments: &Arguments) -> Result<(), Failure> {
     if !arguments.quiet {
         output::line(title(timer.as_ref(), config.dtype, with_cpu))?;
     }
-    // Small shapes take their time too: for the rounds, not for the bytes.
-    let weight = |shape: &Shape| u64::from(shape.elements()) + 1_000_000;
-    let bar = output::progress(shapes.iter().map(|shape| weight(shape) * (PHASES + 1)).sum(), arguments.quiet);
-    let (mut results, mut table, mut wrong) = (Vec::new(), table::new(gpu.is_some()), Vec::new());
+    let sweep = Sweep { seed: arguments.seed, count: if arguments.quick { 24 } else { 100 } };
+    let sweep = (arguments.html.is_some() && timer.is_some()).then_some(sweep);
+    let length = shapes.iter().chain(series.iter().map(|(shape, _)| shape)).map(steps).sum::<u64>();
+    let bar = output::progress(length + sweep.map_or(0, |sweep| sweep.count as u64 * STEPS_PER_CASE), arguments.quiet);
+    let (mut table, mut wrong) = (table::new(gpu.is_some()), Vec::new());
+    let with_cpu = !arguments.no_cpu;
+    let (operations, seed) = (&arguments.operations[..], arguments.seed);
+    let side_by_side = SideBySide { timer: timer.as_ref(), with_cpu, operations, seed, bar: &bar };
+    let mut results = Vec::new();
     for shape in &shapes {
-        let phase = |what: &str| {
-            bar.set_message(format!("{shape}: {what}"));
-            bar.inc(weight(shape));
+        let figures = side_by_side.measure(shape, &config, arguments.rounds as usize, &mut wrong).await?;
+        table::add(&mut table, shape, &figures);
+        results.extend(figures);
+    }
+    let mut by_size = Vec::new();
+    for (shape, dtype) in series.iter().filter(|(_, dtype)| side_by_side.measures(*dtype)) {
+        let (config, rounds) = (Config { dtype: *dtype, ..config }, arguments.rounds.min(SERIES_ROUNDS) as usize);
+        by_size.extend(side_by_side.measure(shape, &config, rounds, &mut wrong).await?);
+    }
+    let mut correctness: Vec<Cell> = Vec::new();
+    if let (Some(sweep), Some(gpu)) = (&sweep, &gpu) {
+        bar.set_message("checking random cases");
+        let after = |_: Option<&str>| {
+            bar.inc(STEPS_PER_CASE);
+            Ok(())
         };
-        let data = Data::new(shape, config.dtype, arguments.seed);
-        let rounds = arguments.rounds as usize;
-        let settings = Settings { operations: &arguments.operations, rounds, phase: &phase };
-        let measured = match &timer {
-            Some(timer) => measure::measure(timer, shape, &config, &data, &settings).await?,
-            None => Vec::new(),
-        };
-        phase("timing the CPU");
-        let on_cpu = match with_cpu {
-            true => cpu::measure(&arguments.operations, shape, &config, &data, rounds)?,
-            false => Vec::new(),
-        };
-        let (mut measured, mut on_cpu) = (measured.into_iter(), on_cpu.into_iter());
-        let first = results.len();
-        for operation in &arguments.operations {
-            let mut right = |error: Wrong| wrong.push(format!("{shape}: {error}"));
-            let gpu = measured.next().transpose().map_err(&mut right);
-            let cpu = on_cpu.next().transpose().map_err(&mut right);
-            let (Ok(gpu), Ok(cpu)) = (gpu, cpu) else { continue };
-            let Some(verdict) = gpu.as_ref().map(|gpu| gpu.verdict).or(cpu.as_ref().map(|cpu| cpu.verdict)) else {
-                continue;
-            };
-            results.push(Figures {
-                shape: shape.dimensions().to_vec(),
-                axis: shape.axis(),
-                operation: operation.name(),
-                dtype: config.dtype.name(),
-                strategy: gpu.as_ref().map(|gpu| gpu.strategy),
-                bytes_moved: gpu.as_ref().map(|gpu| gpu.bytes_moved),
-                gpu_ms: gpu.as_ref().map(|gpu| gpu.cold.ms),
-                copy_ms: gpu.as_ref().map(|gpu| gpu.cold.copy_ms),
-                ratio_to_copy: gpu.as_ref().map(|gpu| gpu.cold.ratio_to_copy),
-                end_to_end_ms: gpu.as_ref().map(|gpu| gpu.end_to_end_ms),
-                cpu_ms: cpu.as_ref().map(|cpu| cpu.ms),
-                cpu_implementation: cpu.is_some().then_some(cpu::IMPLEMENTATION),
-                cpu_copy_ms: cpu.as_ref().map(|cpu| cpu.copy_ms),
-                worst_tensor: verdict.tensor,
-                worst_error: verdict.error(),
-                bound: verdict.worst.bound,
-                details: gpu.map(|gpu| gpu.details),
-            });
-        }
-        table::add(&mut table, shape, &results[first..]);
+        let tally = sweep_on(gpu, sweep, after).await?;
+        wrong.extend(tally.failures);
+        correctness = tally.matrix;
     }
     bar.finish_and_clear();
     let report = Report {
         schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
+        machine: Some(Machine::here()),
         device: Device::new(gpu.as_ref()),
-        timing: timer.as_ref().map_or("wall", |timer| timer.clock().name()),
+        timing: timer.as_ref().map_or("wall", |timer| timer.clock().name()).into(),
         threads: rayon::current_num_threads(),
         results,
+        by_size,
+        correctness,
+        correctness_of: sweep.map(|sweep| sweep.to_string()),
     };
     if let Some(path) = &arguments.json {
         json::write(path, &report)?;
+    }
+    if let Some(path) = &arguments.html {
+        json::write_whole(path, html::bench::page_of(&report, &json::text(&report)?)?.as_bytes())?;
     }
     if !arguments.quiet {
         // What can go first: the rate, what is hot, the limit, with submission, the strategy, transfers, the error.

@@ -1,10 +1,15 @@
 //! The figures as a file has them.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use wgpu_batchnorm::host::Gpu;
 use wgpu_batchnorm::host::timing::{Measured, Spread};
 
 use crate::adapters::kind;
+use crate::check::Cell;
+use crate::device;
+use crate::machine::Machine;
 use crate::verify::Verdict;
 
 /// The version of this format: fields are added under the same number and never change their meaning.
@@ -13,29 +18,43 @@ pub const SCHEMA: u32 = 1;
 const CONCLUSIVE_WIDTH: f64 = 0.25;
 
 /// All figures of one run. Times are in ms; `low` and `high` are the quartiles around the median.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Report {
     /// See [`SCHEMA`].
     pub schema: u32,
     /// Version of the crate.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
+    /// Where; an older file lacks it.
+    pub machine: Option<Machine>,
     /// What computed.
     pub device: Device,
     /// `timestamps` or `wall`: how `gpu_ms` and `copy_ms` were read.
-    pub timing: &'static str,
+    pub timing: Cow<'static, str>,
     /// Threads of this machine.
     pub threads: usize,
     /// One per shape and operation.
     pub results: Vec<Figures>,
+    /// The same over a series of sizes, where a report was asked for.
+    #[serde(default)]
+    pub by_size: Vec<Figures>,
+    /// The worst errors of random cases on this device, where a report was asked for.
+    #[serde(default)]
+    pub correctness: Vec<Cell>,
+    /// Which cases those were.
+    pub correctness_of: Option<String>,
 }
 
 /// An adapter, or the CPU.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Device {
-    name: String,
-    backend: String,
-    r#type: &'static str,
-    driver: String,
+    /// What the driver calls it.
+    pub name: String,
+    /// wgpu's backend.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub r#type: Cow<'static, str>,
+    /// The driver and its version.
+    pub driver: String,
 }
 
 impl Device {
@@ -45,29 +64,32 @@ impl Device {
             Some(info) => Self {
                 name: info.name.clone(),
                 backend: info.backend.to_string(),
-                r#type: kind(info.device_type),
-                driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+                r#type: kind(info.device_type).into(),
+                driver: device::driver(&info),
             },
-            None => {
-                Self { name: "CPU".to_owned(), backend: "none".to_owned(), r#type: "software", driver: String::new() }
-            }
+            None => Self {
+                name: "CPU".to_owned(),
+                backend: "none".to_owned(),
+                r#type: "software".into(),
+                driver: String::new(),
+            },
         }
     }
 }
 
 /// The figures of one operation on one shape; what was not measured is null.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Figures {
     /// Dimensions.
     pub shape: Vec<usize>,
     /// Channel axis.
     pub axis: usize,
     /// `inference`, `training` or `backward`.
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
     /// Storage type.
-    pub dtype: &'static str,
+    pub dtype: Cow<'static, str>,
     /// How the tensor is walked.
-    pub strategy: Option<&'static str>,
+    pub strategy: Option<Cow<'static, str>>,
     /// Bytes that the plan must move.
     pub bytes_moved: Option<u64>,
     /// The kernels, on buffers that no cache holds.
@@ -81,11 +103,11 @@ pub struct Figures {
     /// The same operation on the CPU.
     pub cpu_ms: Option<Spread>,
     /// What computed it there.
-    pub cpu_implementation: Option<&'static str>,
+    pub cpu_implementation: Option<Cow<'static, str>>,
     /// A copy of x by all threads of the CPU.
     pub cpu_copy_ms: Option<Spread>,
     /// The tensor whose element comes nearest to its bound: the GPU's, or the CPU's where it is alone.
-    pub worst_tensor: &'static str,
+    pub worst_tensor: Cow<'static, str>,
     /// That element's error.
     pub worst_error: f64,
     /// How large it may be.
@@ -96,7 +118,7 @@ pub struct Figures {
 }
 
 /// What more there is to tell of a GPU.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Details {
     /// The ratio where nothing but the traffic counts: bytes moved, in copies of x.
     pub ratio_limit: f64,
@@ -118,6 +140,16 @@ pub struct Details {
     pub submission: Beside,
     /// Sets of buffers that the kernels rotated over.
     pub sets: usize,
+    /// Bringing the inputs to the device, by the host's clock.
+    pub upload_ms: Option<Spread>,
+    /// Bringing y or dx back, likewise.
+    pub download_ms: Option<Spread>,
+    /// Why the tensor is walked as it is.
+    #[serde(default)]
+    pub reason: Cow<'static, str>,
+    /// What the plan dispatches, in order: kernel and grid.
+    #[serde(default)]
+    pub dispatches: Vec<String>,
 }
 
 /// What a GPU has figures of.
@@ -137,7 +169,7 @@ pub struct GpuFigures {
 }
 
 /// An operation beside the copy.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 pub struct Beside {
     /// The operation.
     pub ms: Spread,

@@ -1,6 +1,6 @@
 //! Which shapes are measured.
 
-use wgpu_batchnorm::Shape;
+use wgpu_batchnorm::{DType, Shape};
 
 use super::Arguments;
 use crate::failure::Failure;
@@ -35,6 +35,25 @@ pub fn chosen(arguments: &Arguments) -> Result<Vec<Shape>, Failure> {
     }
 }
 
+/// Bytes of a tensor of the series: far below what a submission costs to far above what a cache holds.
+const SERIES_BYTES: [u64; 7] = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 32 << 20];
+
+/// Tensors that differ in the size of the batch alone: 16 channels first, then last, of 16 × 16 places, in f32 and f16.
+pub fn series(quick: bool) -> Vec<(Shape, DType)> {
+    let (sizes, types) = match quick {
+        true => (vec![SERIES_BYTES[0], SERIES_BYTES[2], SERIES_BYTES[4]], &[DType::F32][..]),
+        false => (SERIES_BYTES.to_vec(), &[DType::F32, DType::F16][..]),
+    };
+    let mut series = Vec::new();
+    for &dtype in types {
+        for axis in [1, 3] {
+            let of = |bytes: &u64| Shape::new(&[(bytes / (4096 * dtype.bytes())) as usize, 16, 16, 16], axis).ok();
+            series.extend(sizes.iter().filter_map(of).map(|shape| (shape, dtype)));
+        }
+    }
+    series
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +62,15 @@ mod tests {
     fn the_lists_are_shapes() {
         for (list, count) in [(QUICK, 3), (USUAL, 9), (FULL, 21)] {
             assert_eq!(shapes::list(list).unwrap().len(), count);
+        }
+    }
+
+    #[test]
+    fn the_series_has_the_sizes_that_it_says_in_each_layout_and_type() {
+        assert_eq!(series(false).len(), 28);
+        assert_eq!(series(true).len(), 6);
+        for (of_one, bytes) in series(false).chunks(7).flat_map(|one| one.iter().zip(SERIES_BYTES)) {
+            assert_eq!(of_one.1.tensor_bytes(of_one.0.elements().into()), bytes);
         }
     }
 }

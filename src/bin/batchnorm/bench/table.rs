@@ -14,29 +14,18 @@ pub fn new(with_gpu: bool) -> Table {
     if with_gpu { output::table(&all, 3) } else { output::table(&["shape", "", "CPU", "error"], 2) }
 }
 
-/// Three significant digits.
-fn short(value: f64) -> String {
-    let decimals = match value.abs() {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        v if v >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.decimals$}")
-}
-
 fn spread(spread: &Spread) -> String {
-    format!("{} ({}–{})", short(spread.median), short(spread.low), short(spread.high))
+    format!("{} ({}–{})", output::figure(spread.median), output::figure(spread.low), output::figure(spread.high))
 }
 
 fn ratio(value: &Spread, of: &Spread) -> String {
-    format!("{} ({:.1} ×)", short(value.median), value.median / of.median)
+    format!("{} ({:.1} ×)", output::figure(value.median), value.median / of.median)
 }
 
 /// Adds the rows of one shape: the copies, then each operation.
 pub fn add(table: &mut Table, shape: &Shape, figures: &[Figures]) {
     let mut title = shape.to_string();
-    let cpu_copy = figures.iter().find_map(|f| f.cpu_copy_ms).map_or_else(String::new, |ms| short(ms.median));
+    let cpu_copy = figures.iter().find_map(|f| f.cpu_copy_ms).map_or_else(String::new, |ms| output::figure(ms.median));
     let first = figures.iter().find_map(|f| Some((f.copy_ms?, f.bytes_moved?, f.details.as_ref()?)));
     if let Some((copy, bytes_moved, details)) = first {
         let copied = bytes_moved as f64 / details.ratio_limit;
@@ -55,7 +44,7 @@ pub fn add(table: &mut Table, shape: &Shape, figures: &[Figures]) {
     for figures in figures {
         let cpu = figures.cpu_ms.zip(figures.cpu_copy_ms).map_or_else(String::new, |(ms, copy)| ratio(&ms, &copy));
         let error = format!("{:.1e} / {:.1e}", figures.worst_error, figures.bound);
-        let mut row = vec![std::mem::take(&mut title), figures.operation.to_owned()];
+        let mut row = vec![std::mem::take(&mut title), figures.operation.to_string()];
         if let Figures {
             strategy: Some(strategy),
             gpu_ms: Some(ms),
@@ -67,7 +56,7 @@ pub fn add(table: &mut Table, shape: &Shape, figures: &[Figures]) {
         } = figures
         {
             row.extend([
-                (*strategy).to_owned(),
+                strategy.to_string(),
                 spread(ms),
                 format!("{times:.2}{}", if details.conclusive { "" } else { " ?" }),
                 format!("{:.2}", details.ratio_limit),

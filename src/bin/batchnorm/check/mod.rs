@@ -1,15 +1,23 @@
 //! `batchnorm check`: holds devices against the reference, and anything against conformance cases.
 
+mod matrix;
+mod sweep;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use wgpu_batchnorm::check::cases::{self, Case, TensorVerdict};
-use wgpu_batchnorm::check::{Comparison, run_on_gpu, sweep};
+use wgpu_batchnorm::check::cases::{self, TensorVerdict};
+use wgpu_batchnorm::check::{Comparison, Sweep, run_on_gpu};
 use wgpu_batchnorm::host::{Gpu, NO_ADAPTER};
+
+pub use matrix::Cell;
+pub use sweep::sweep_on;
 
 use crate::device::Kind;
 use crate::failure::Failure;
-use crate::{device, json, output};
+use crate::machine::Machine;
+use crate::{device, html, json, output};
+use matrix::Matrix;
 
 /// Hold adapters against the reference with random shapes, or run the conformance cases of a folder
 ///
@@ -25,6 +33,7 @@ expected, or `UNSUPPORTED` with the reason, which counts as failed. The last lin
 Examples:
   batchnorm check                                           random cases on every adapter
   batchnorm check --adapter vulkan --count 2000 --seed 7    more of them, others, on one adapter
+  batchnorm check --html matrix.html                        and the worst error of each kind as a page
   batchnorm check --cases tests/conformance                 a folder, on the best adapter
   batchnorm check --cases tests/conformance --device cpu    the same on the reference")]
 pub struct Arguments {
@@ -42,6 +51,9 @@ pub struct Arguments {
     /// Write what was found as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the worst error by adapter, operation, type and layout as a page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print only what failed, and the last line
     #[arg(long)]
     quiet: bool,
@@ -49,43 +61,74 @@ pub struct Arguments {
 
 /// What was found, as a file has it.
 #[derive(Serialize)]
-struct Report {
+pub struct Report {
     schema: u32,
-    version: &'static str,
-    passed: usize,
-    failed: usize,
-    devices: Vec<Tally>,
+    /// Version of the crate.
+    pub version: &'static str,
+    /// Where it was found.
+    pub machine: Machine,
+    /// What was run, in words.
+    pub source: String,
+    /// Cases that passed, on all devices together.
+    pub passed: usize,
+    /// Cases that did not.
+    pub failed: usize,
+    /// Device by device.
+    pub devices: Vec<Tally>,
 }
 
 /// What was found on one device.
 #[derive(Serialize)]
-struct Tally {
-    device: String,
-    passed: usize,
-    failures: Vec<String>,
+pub struct Tally {
+    /// Name and backend.
+    pub device: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Cases that passed.
+    pub passed: usize,
+    /// What failed, a sentence each.
+    pub failures: Vec<String>,
+    /// The worst errors by operation, type and layout.
+    pub matrix: Vec<Cell>,
 }
 
 impl Tally {
-    fn new(device: String) -> Self {
-        Self { device, passed: 0, failures: Vec::new() }
+    /// Of a device, or of the reference.
+    fn new(gpu: Option<&Gpu>) -> Self {
+        let device = gpu.map_or_else(|| "the reference".to_owned(), Gpu::title);
+        let driver = gpu.map(|gpu| device::driver(&gpu.device().adapter_info())).unwrap_or_default();
+        Self { device, driver, passed: 0, failures: Vec::new(), matrix: Vec::new() }
     }
 }
 
 /// Checks.
 pub async fn check(arguments: &Arguments) -> Result<(), Failure> {
     json::check_place_of(&arguments.json)?;
-    let devices = match &arguments.cases {
-        Some(directory) => vec![conformance(arguments, directory).await?],
-        None => sweep_all(arguments).await?,
+    json::check_place_of(&arguments.html)?;
+    let (source, devices) = match &arguments.cases {
+        Some(directory) => {
+            (format!("the cases of {}", directory.display()), vec![conformance(arguments, directory).await?])
+        }
+        None => (arguments.sweep().to_string(), sweep_all(arguments).await?),
     };
     let passed = devices.iter().map(|device| device.passed).sum();
     let failed = devices.iter().map(|device| device.failures.len()).sum();
-    let report = Report { schema: 1, version: env!("CARGO_PKG_VERSION"), passed, failed, devices };
+    let (version, machine) = (env!("CARGO_PKG_VERSION"), Machine::here());
+    let report = Report { schema: 1, version, machine, source, passed, failed, devices };
     if let Some(path) = &arguments.json {
         json::write(path, &report)?;
     }
+    if let Some(path) = &arguments.html {
+        json::write_whole(path, html::check::page_of(&report, &json::text(&report)?).as_bytes())?;
+    }
     output::line(format_args!("{passed} passed, {failed} failed"))?;
     if failed == 0 { Ok(()) } else { Err(Failure::Wrong) }
+}
+
+impl Arguments {
+    fn sweep(&self) -> Sweep {
+        Sweep { seed: self.seed, count: self.count as usize }
+    }
 }
 
 /// The cases of a folder, on one adapter or on the reference.
@@ -95,17 +138,18 @@ async fn conformance(arguments: &Arguments, directory: &Path) -> Result<Tally, F
         Kind::Cpu => None,
         Kind::Gpu => Some(Gpu::select(arguments.device.adapter.as_deref()).await?),
     };
-    let title = gpu.as_ref().map_or_else(|| "the reference".to_owned(), Gpu::title);
+    let (mut tally, mut matrix) = (Tally::new(gpu.as_ref()), Matrix::default());
     if !arguments.quiet {
-        output::line(format_args!("{} cases on {title}", cases.len()))?;
+        output::line(format_args!("{} cases on {}", cases.len(), tally.device))?;
     }
-    let mut tally = Tally::new(title);
     for case in &cases {
         let outputs = match &gpu {
             Some(gpu) => run_on_gpu(gpu, case).await,
             None => cases::run_on_reference(case),
         };
-        match outputs.map(|outputs| wrong(case, &outputs)) {
+        let verdicts = outputs.map(|outputs| case.judge(&outputs));
+        matrix.add(case.operation.name(), &case.shape, case.config.dtype, verdicts.as_deref().ok());
+        match verdicts.map(|verdicts| first_wrong(&verdicts)) {
             Ok(None) => {
                 tally.passed += 1;
                 if !arguments.quiet {
@@ -122,12 +166,12 @@ async fn conformance(arguments: &Arguments, directory: &Path) -> Result<Tally, F
             }
         }
     }
+    tally.matrix = matrix.into_cells();
     Ok(tally)
 }
 
 /// The first wrong tensor of a case, with its worst element.
-fn wrong(case: &Case, outputs: &cases::Outputs) -> Option<String> {
-    let verdicts = case.judge(outputs);
+fn first_wrong(verdicts: &[TensorVerdict]) -> Option<String> {
     verdicts.iter().find(|verdict| !verdict.passed()).map(told)
 }
 
@@ -160,33 +204,21 @@ async fn sweep_all(arguments: &Arguments) -> Result<Vec<Tally>, Failure> {
     if words.is_empty() {
         return Err(Failure::Failed(NO_ADAPTER.to_owned()));
     }
-    let sweep = sweep::Sweep { seed: arguments.seed, count: arguments.count as usize };
+    let sweep = arguments.sweep();
     let bar = output::progress(u64::from(arguments.count) * words.len() as u64, arguments.quiet);
     let mut tallies = Vec::new();
     for word in &words {
         let gpu = Gpu::select(Some(word)).await?;
-        let mut tally = Tally::new(gpu.title());
-        bar.set_message(gpu.title());
-        for case in sweep.cases() {
-            let failure = match sweep::check_one(&gpu, &case).await {
-                Ok(verdicts) => verdicts.iter().find(|verdict| !verdict.passed()).map(told),
-                Err(error) => Some(error.to_string()),
-            };
+        let title = gpu.title();
+        bar.set_message(title.clone());
+        let tally = sweep_on(&gpu, &sweep, |failure| {
             bar.inc(1);
-            match failure {
-                None => tally.passed += 1,
-                Some(what) => {
-                    let told = format!("{case}: {what}");
-                    bar.suspend(|| output::line(format_args!("FAILED on {}: {told}", tally.device)))?;
-                    tally.failures.push(told);
-                }
-            }
-        }
+            failure.map_or(Ok(()), |told| bar.suspend(|| output::line(format_args!("FAILED on {title}: {told}"))))
+        })
+        .await?;
         if !arguments.quiet {
             let (passed, failed) = (tally.passed, tally.failures.len());
-            let seeds = format!("seeds {} to {}", sweep.seed, sweep.seed.wrapping_add(sweep.count as u64 - 1));
-            let line = format!("{}: {seeds}: {passed} right, {failed} wrong", tally.device);
-            bar.suspend(|| output::line(line))?;
+            bar.suspend(|| output::line(format_args!("{title}: {sweep}: {passed} right, {failed} wrong")))?;
         }
         tallies.push(tally);
     }

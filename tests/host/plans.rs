@@ -154,7 +154,7 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
                 }
             }
         }
-        Some(walk @ (Walk::Columns | Walk::Rows)) => {
+        Some(Walk::Columns | Walk::Rows) => {
             let block = u64::from(program.lanes_x * program.blocks);
             let columns = u64::from(p.columns);
             for row in (part * rows_per_part..(part + 1) * rows_per_part).take_while(|r| *r < u64::from(p.rows)) {

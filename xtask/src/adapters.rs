@@ -62,7 +62,8 @@ pub fn set_up(wanted: Wanted) -> Result<Setup, Failure> {
             let drivers = packages::vulkan_drivers().into_iter().chain([driver]);
             let joined = std::env::join_paths(drivers)
                 .map_err(|error| Failure::new(format!("a driver's path cannot be named: {error}")))?;
-            environment.push(("VK_ICD_FILENAMES", joined));
+            // The loader's newer name and its older one, which Debian's and Ubuntu's may know alone.
+            environment.extend(["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].map(|name| (name, joined.clone())));
         }
         if !needs.is_empty() || wanted.swiftshader {
             adapters = list(&environment)?;

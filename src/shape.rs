@@ -24,8 +24,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The largest number of elements that a tensor may have: what a `u32` can index.
-    pub const MAX_ELEMENTS: u64 = u32::MAX as u64;
+    /// The largest number of elements that a tensor may have: what a `u32` can index, less what the end of a step overruns.
+    pub const MAX_ELEMENTS: u64 = u32::MAX as u64 - 255;
 
     /// A tensor of any rank from 1 up with its channels on `axis`; a negative axis counts from the end.
     ///

@@ -257,6 +257,19 @@ impl Plan {
                     name: "max_storage_buffers_per_shader_stage",
                 });
             }
+            // Tensors are cut into windows; what else is bound, is bound whole.
+            for (argument, _) in dispatch.program.arguments() {
+                let whole = !argument.is_tensor() && (!argument.is_scratch() || external.contains(&argument));
+                let needed = if whole { plan.argument_bytes(argument, shape, config.dtype) } else { 0 };
+                if needed > facts.binding_bytes {
+                    return Err(Error::DeviceLimit {
+                        what: argument.name(),
+                        needed,
+                        limit: facts.binding_bytes,
+                        name: "max_storage_buffer_binding_size",
+                    });
+                }
+            }
         }
         Ok(plan)
     }

@@ -1,7 +1,7 @@
 //! Every bad call is its typed error, with both numbers, before anything is recorded.
 
 use wgpu::{BufferUsages, Limits};
-use wgpu_batchnorm::plan::Operation;
+use wgpu_batchnorm::plan::{Count, DeviceFacts, Operation, Plan, Tuning};
 use wgpu_batchnorm::{
     Activation, BackwardBuffers, BatchNorm, Config, DType, Error, Gradients, InferenceBuffers, Momentum,
     RunningStatistics, RunningVariance, Shape, TrainingBuffers, mask_bytes,
@@ -141,7 +141,7 @@ fn shapes_and_numbers_that_make_no_sense_are_refused() {
     let refuse = |config: &Config| refused(stub.norms.training(&shape(), config).map(|_| ()));
     assert_eq!(Shape::new(&[4, 3], 2), Err(Error::AxisOutOfRange { axis: 2, rank: 2 }));
     assert_eq!(Shape::new(&[4, 0], 1), Err(Error::NoChannels { axis: 1 }));
-    assert!(matches!(Shape::new(&[1 << 20, 1 << 13], 1), Err(Error::TooManyElements { limit: 4_294_967_295, .. })));
+    assert!(matches!(Shape::new(&[1 << 20, 1 << 13], 1), Err(Error::TooManyElements { limit: 4_294_967_040, .. })));
     assert!(matches!(Shape::new(&[usize::MAX, 2, usize::MAX], 1), Err(Error::TooManyElements { .. })));
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         assert!(matches!(refuse(&Config { epsilon: value, ..config }), Error::NotFinite { argument: "epsilon", .. }));
@@ -453,10 +453,21 @@ fn a_refusal_leaves_the_hosts_encoder_whole() {
 /// The plan alone refuses what the device would: no device is needed to ask.
 #[test]
 fn a_plan_refuses_without_a_device() {
-    let facts = wgpu_batchnorm::plan::DeviceFacts::FLOOR;
-    let tuning = wgpu_batchnorm::plan::Tuning::for_device(&facts);
+    let facts = DeviceFacts::FLOOR;
+    let tuning = Tuning::for_device(&facts);
     let shape = Shape::nc(1, 5).unwrap();
     let config = Config { running_update: true, ..Config::pytorch() };
-    let plan = wgpu_batchnorm::plan::Plan::new(Operation::Training, &shape, &config, &facts, &tuning);
+    let plan = Plan::new(Operation::Training, &shape, &config, &facts, &tuning);
     assert_eq!(plan, Err(Error::TooFewValues { values: 1 }));
+
+    // Tensors are cut into windows; what has a value per channel is bound whole.
+    let facts = DeviceFacts { binding_bytes: 1024, ..facts };
+    let plan = |channels| {
+        let shape = Shape::nc(8, channels).unwrap();
+        let update = Operation::RunningUpdate(Count::Shape);
+        Plan::new(update, &shape, &Config::pytorch(), &facts, &tuning)
+    };
+    assert!(plan(64).is_ok());
+    let name = "max_storage_buffer_binding_size";
+    assert_eq!(plan(65), Err(Error::DeviceLimit { what: "saved", needed: 1040, limit: 1024, name }));
 }

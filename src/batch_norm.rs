@@ -122,6 +122,14 @@ impl BatchNorm {
         self.prepare(Operation::FrozenBackward(gradients), shape, config)
     }
 
+    /// The same, with no tensor bound longer than this many bytes: longer ones are cut into windows, as they are at the
+    /// device's own limit. The results are the same bits; the pipelines are shared.
+    pub fn with_binding_limit(&self, bytes: u64) -> Self {
+        let mut kernels = Kernels::clone(&self.kernels);
+        kernels.facts.binding_bytes = kernels.facts.binding_bytes.min(bytes);
+        Self { kernels: Arc::new(kernels) }
+    }
+
     pub(crate) fn prepare<K: Kind>(
         &self,
         operation: Operation,

@@ -18,7 +18,8 @@ pub(crate) struct Kernel {
 }
 
 /// The pipelines of one device, built when first needed and kept, and what is known of the device.
-#[derive(Debug)]
+/// Clones share the pipelines.
+#[derive(Clone, Debug)]
 pub(crate) struct Kernels {
     pub(crate) device: wgpu::Device,
     pub(crate) facts: DeviceFacts,
@@ -26,7 +27,7 @@ pub(crate) struct Kernels {
     pub(crate) uniform_alignment: u32,
     guard_differences: bool,
     cache: Option<wgpu::PipelineCache>,
-    built: Mutex<HashMap<Program, Arc<Kernel>>>,
+    built: Arc<Mutex<HashMap<Program, Arc<Kernel>>>>,
 }
 
 impl Kernels {
@@ -44,7 +45,7 @@ impl Kernels {
             uniform_alignment: device.limits().min_uniform_buffer_offset_alignment,
             guard_differences,
             cache,
-            built: Mutex::default(),
+            built: Arc::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::config::{Activation, Config, Momentum, RunningVariance};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::host::{Gpu, Inputs, Outputs, Placement, execute_placed};
-use crate::plan::{Gradients, Operation, ParameterGradients};
+use crate::plan::{DeviceFacts, Gradients, Operation, ParameterGradients, Plan, Tuning};
 use crate::reference::{self, Apply, Backward, Moments, Running};
 use crate::shape::Shape;
 
@@ -75,6 +75,8 @@ pub struct SweepCase {
     pub operation: Operation,
     /// Where the arguments lie.
     pub placement: Placement,
+    /// Whether tensors are bound in windows, as many as the plan can be cut into where about a third is bound at once.
+    pub windows: bool,
     /// What the channels hold.
     pub content: Content,
     /// The larger of mean and standard deviation.
@@ -85,11 +87,12 @@ pub struct SweepCase {
 
 impl fmt::Display for SweepCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, shape, config, operation, placement, content, magnitude, mean_over_std } = self;
+        let Self { seed, shape, config, operation, placement, windows, content, magnitude, mean_over_std } = self;
+        let whole = if *windows { "in windows" } else { "whole" };
         write!(
             f,
             "seed {seed}: {operation:?} of {shape}, {content:?} of magnitude {magnitude:.1e} and mean/std \
-             {mean_over_std:.0e}, {placement:?}, {config:?}"
+             {mean_over_std:.0e}, {placement:?}, {whole}, {config:?}"
         )
     }
 }
@@ -262,7 +265,34 @@ impl SweepCase {
             rng,
             &[Placement::Separate, Placement::Separate, Placement::Separate, Placement::Arena, Placement::InPlace],
         );
-        Self { seed, shape, config, operation, placement, content, magnitude: 10f64.powf(magnitude), mean_over_std }
+        let windows = rng.random_range(0..4) == 0;
+        let magnitude = 10f64.powf(magnitude);
+        Self { seed, shape, config, operation, placement, windows, content, magnitude, mean_over_std }
+    }
+
+    /// The binding limit under which the case runs on a device: its own, or where there are to be windows the least, from
+    /// a third of the tensor up, at which there is a plan.
+    fn binding_limit(&self, facts: &DeviceFacts, tuning: &Tuning) -> u64 {
+        let third = self.config.dtype.tensor_bytes(u64::from(self.shape.elements())) / 3;
+        let mut limit = third.next_multiple_of(facts.offset_alignment).max(facts.offset_alignment);
+        // What backward reads, forward leaves.
+        let forward = match self.operation {
+            Operation::Backward(_) => Operation::Training,
+            Operation::FrozenBackward(_) => Operation::FrozenForward,
+            other => other,
+        };
+        let has_plan = |binding_bytes| {
+            let facts = DeviceFacts { binding_bytes, ..facts.clone() };
+            let has = |operation| Plan::new(operation, &self.shape, &self.config, &facts, tuning).is_ok();
+            has(forward) && has(self.operation)
+        };
+        while self.windows && limit < facts.binding_bytes {
+            if has_plan(limit) {
+                return limit;
+            }
+            limit *= 2;
+        }
+        facts.binding_bytes
     }
 
     /// The tensors, made anew at each call.
@@ -356,7 +386,8 @@ pub async fn check_one(gpu: &Gpu, case: &SweepCase) -> Result<Vec<TensorVerdict>
         dgamma: Some(&data.dgamma),
         dbeta: Some(&data.dbeta),
     };
-    let got = execute_placed(gpu, case.operation, &case.shape, &case.config, &inputs, case.placement).await?;
+    let gpu = gpu.with_binding_limit(case.binding_limit(gpu.norms().facts(), gpu.norms().tuning()));
+    let got = execute_placed(&gpu, case.operation, &case.shape, &case.config, &inputs, case.placement).await?;
     judge(case, &data, &got)
 }
 
@@ -555,6 +586,19 @@ mod tests {
             any("rank 6", &|c| c.shape.dimensions().len() == 6);
             for dtype in DType::ALL {
                 any(dtype.name(), &|c| c.config.dtype == dtype);
+            }
+            for facts in [DeviceFacts::FLOOR, DeviceFacts::SOFTWARE] {
+                let tuning = Tuning::for_device(&facts);
+                let dispatches = |case: &SweepCase, binding_bytes| {
+                    let facts = DeviceFacts { binding_bytes, ..facts.clone() };
+                    Plan::new(case.operation, &case.shape, &case.config, &facts, &tuning)
+                        .map_or(0, |p| p.dispatches.len())
+                };
+                let cut = |c: &&SweepCase| {
+                    dispatches(c, c.binding_limit(&facts, &tuning)) > dispatches(c, facts.binding_bytes)
+                };
+                let windows = cases.iter().filter(cut).count();
+                assert!(windows >= 10, "seed {seed}: {windows} cases in windows");
             }
             let elements: u64 = cases.iter().map(|c| u64::from(c.shape.elements())).sum();
             assert!(elements < 10_000_000, "{elements} elements");

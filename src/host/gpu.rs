@@ -153,6 +153,11 @@ impl Gpu {
         Ok(Self { norms: BatchNorm::with_options(device, options)?, queue: queue.clone() })
     }
 
+    /// The same device with no tensor bound longer than this many bytes: [`BatchNorm::with_binding_limit`].
+    pub fn with_binding_limit(&self, bytes: u64) -> Self {
+        Self { norms: self.norms.with_binding_limit(bytes), ..self.clone() }
+    }
+
     /// Batch normalisation on this device.
     pub fn norms(&self) -> &BatchNorm {
         &self.norms

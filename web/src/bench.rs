@@ -111,6 +111,7 @@ fn case(shape: &Shape, operation: Operation) -> SweepCase {
         config: Config { running_update: false, ..Config::pytorch() },
         operation,
         placement: Placement::Separate,
+        windows: false,
         content: Content::Normal,
         magnitude: 1.0,
         mean_over_std: 1.0,

@@ -145,6 +145,7 @@ pub async fn shapes_beyond_the_grid_pass(gpu: &Gpu) -> Outcome {
                 config: Config { running_update: true, ..Config::keras() },
                 operation,
                 placement: Placement::Separate,
+                windows: false,
                 content: Content::Normal,
                 magnitude: 1.0,
                 mean_over_std: 10.0,

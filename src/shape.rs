@@ -173,6 +173,7 @@ mod tests {
         assert_eq!(Shape::new(&[2, 0, 3], 1), Err(Error::NoChannels { axis: 1 }));
         assert!(matches!(Shape::new(&[65536, 65536], 1), Err(Error::TooManyElements { .. })));
         assert!(matches!(Shape::new(&[usize::MAX, 3, usize::MAX], 1), Err(Error::TooManyElements { .. })));
-        assert!(Shape::new(&[65535, 65537], 1).is_ok());
+        assert!(Shape::new(&[65535, 65536], 1).is_ok());
+        assert!(matches!(Shape::new(&[65535, 65537], 1), Err(Error::TooManyElements { .. })));
     }
 }

@@ -265,7 +265,7 @@ impl SweepCase {
             rng,
             &[Placement::Separate, Placement::Separate, Placement::Separate, Placement::Arena, Placement::InPlace],
         );
-        let windows = rng.random_range(0..4) == 0;
+        let windows = rng.random::<bool>();
         let magnitude = 10f64.powf(magnitude);
         Self { seed, shape, config, operation, placement, windows, content, magnitude, mean_over_std }
     }
@@ -598,7 +598,7 @@ mod tests {
                     dispatches(c, c.binding_limit(&facts, &tuning)) > dispatches(c, facts.binding_bytes)
                 };
                 let windows = cases.iter().filter(cut).count();
-                assert!(windows >= 10, "seed {seed}: {windows} cases in windows");
+                assert!(windows >= 4, "seed {seed}: {windows} cases in windows");
             }
             let elements: u64 = cases.iter().map(|c| u64::from(c.shape.elements())).sum();
             assert!(elements < 10_000_000, "{elements} elements");

@@ -12,8 +12,8 @@ use super::suite::{self, Scope, Test};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
-/// Random cases, unless more are asked for: software adapters of browsers are slow.
-const SWEEP: usize = 100;
+/// Random cases, unless more are asked for: as many as it takes to reach every kind of shape.
+const SWEEP: usize = 200;
 
 /// Two browsers can share the list: compiling takes most of the time, and a browser compiles on one core.
 #[wasm_bindgen_test]

@@ -36,9 +36,9 @@ pub struct Scope {
     pub slow: bool,
 }
 
-/// A browser's software adapter (SwiftShader) takes from 0.2 to 3.5 seconds to compile a program. There, unless
-/// `BATCHNORM_FULL` is set while the suite is built, each test keeps to the device's own tuning and pipelines, and only
-/// the sweep and [`places`] lay arguments elsewhere.
+/// A browser's software adapter (SwiftShader) takes 0.2 seconds and more to compile a program: for the whole list two
+/// browsers take 8 minutes. There, unless `BATCHNORM_FULL` is set while the suite is built, each test keeps to the
+/// device's own tuning and pipelines, and only the sweep and [`places`] lay arguments elsewhere: 3 minutes.
 const BRIEF: bool = cfg!(target_family = "wasm") && option_env!("BATCHNORM_FULL").is_none();
 
 /// Cases of a sweep that one test runs.

@@ -16,8 +16,9 @@ const SUITE: [&str; 6] = ["test", "--release", "--features", "check", "--test", 
 const WEBDRIVER: &str = "xtask/src/web/webdriver.json";
 /// Where the page's test leaves its screenshots.
 const SCREENSHOTS: &str = "out/web";
-/// Seconds that the suite may take: in brief, three times what it takes on two cores without a graphics processor.
-const SECONDS: [&str; 2] = ["900", "5400"];
+/// Seconds that the suite may take, in brief and in full: several times what it takes on two cores without a graphics
+/// processor.
+const SECONDS: [&str; 2] = ["900", "2400"];
 
 #[derive(Default)]
 struct Options {

@@ -3,6 +3,7 @@
 mod accuracy;
 pub mod cases;
 mod codec;
+mod layouts;
 mod places;
 mod steps;
 mod sweeps;
@@ -65,6 +66,7 @@ pub fn list(scope: &Scope) -> Vec<Test> {
         accuracy::no_gradient_in_means_none_out,
         accuracy::gradients_of_the_input_cancel_in_each_channel,
         accuracy::an_empty_batch_changes_nothing,
+        layouts::channels_first_and_last_agree,
         codec::every_half_is_unpacked_bit_for_bit,
         codec::every_midpoint_is_packed_bit_for_bit,
         places::one_buffer_and_in_place_give_the_same_bits,

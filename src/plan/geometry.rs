@@ -18,6 +18,15 @@ const STRETCH_ELEMENTS: u64 = 2 << 20;
 /// binding limit.
 const LONGEST_STRETCH_ELEMENTS: u64 = 31 << 20;
 
+/// Columns that a group holds along rows: 96 bytes of workgroup memory each at most, 12 KiB.
+pub const ROWS_GROUP: u32 = 128;
+
+/// Below this, caches hold the tensor and the order of memory matters little: a lane keeps to one column.
+const ROWS_ELEMENTS: u32 = 256 << 10;
+
+/// Rows that keep the records of a part, 16 bytes a column element, below a hundredth of what it reads.
+const ROWS_PER_RECORD: u64 = 400;
+
 /// Rows of a part along rows, at least: what is prepared for a column, or left of it, is paid for by so many quads.
 const ROWS_PER_PART: u64 = 128;
 
@@ -80,22 +89,15 @@ fn columns_for(shape: &Shape, lanes: u32) -> u64 {
     columns
 }
 
-/// Columns that a group holds along rows: 96 bytes of workgroup memory each at most, 12 KiB.
-pub const ROWS_GROUP: u32 = 128;
-
-/// Below this, caches hold the tensor and the order of memory matters little: a lane keeps to one column.
-const ROWS_ELEMENTS: u32 = 256 << 10;
-
 /// Quads per row and columns that a lane holds, for a walk along rows: the period, repeated until rows fill the groups.
 fn rows_for(shape: &Shape, lanes: u32, tuning: &Tuning) -> (u64, u32) {
     let period = period_quads(shape);
     let quads = u64::from(shape.elements()).div_ceil(4);
-    let most = if shape.elements() < ROWS_ELEMENTS { 1 } else { tuning.row_blocks.min((ROWS_GROUP / lanes).max(1)) };
+    let most = if shape.elements() < ROWS_ELEMENTS { 1 } else { tuning.row_blocks.min(ROWS_GROUP / lanes) };
     for blocks in [most, most.div_ceil(2)] {
         let group = u64::from(lanes * blocks);
         let columns = period * (group / greatest_common_divisor(period, group));
-        // So many rows keep the records of a part below a hundredth of it.
-        if quads / columns >= 400 {
+        if quads / columns >= ROWS_PER_RECORD {
             return (columns, blocks);
         }
     }
@@ -125,20 +127,14 @@ fn rows_per_part(wanted: u64, rows: u64, row_elements: u64, record_bytes_per_row
     wanted.max(fewest).min(stretch).clamp(1, rows) as u32
 }
 
-const COLUMNS_REASON: &str = "neighbours in memory belong to different channels, so each lane keeps to its column";
-const ROWS_REASON: &str = "rows hold many channels and this processor fetches ahead along memory";
-
 impl Geometry {
     /// How a reduction goes through a shape that is not empty.
     pub fn reduce(shape: &Shape, tuning: &Tuning) -> Self {
         if shape.inner() / 4 >= tuning.reduce_along_quads {
             return Self::reduce_along(shape, tuning, "planes are long enough for the lanes of a workgroup");
         }
-        let across = if tuning.row_blocks > 0 && tuning.reduce_lanes <= ROWS_GROUP {
-            Self::reduce_rows(shape, tuning)
-        } else {
-            Self::reduce_columns(shape, tuning)
-        };
+        let across =
+            if tuning.row_blocks > 0 { Self::reduce_rows(shape, tuning) } else { Self::reduce_columns(shape, tuning) };
         if 16 * u64::from(shape.channels()) * u64::from(across.parameters.slots) > records_allowed(shape) {
             return Self::reduce_along(shape, tuning, "a record for each column would take too much scratch");
         }
@@ -181,10 +177,9 @@ impl Geometry {
         let lanes_x = Self::lanes_x(columns, lanes, tuning);
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
         let groups = columns.div_ceil(u64::from(lanes_x));
-        // Each part leaves a record per column element; many rows keep them below a hundredth of x.
-        let parts = parts_wanted(rows * u64::from(lanes_x), groups, tuning).min((rows / 400).max(1));
+        let parts = parts_wanted(rows * u64::from(lanes_x), groups, tuning).min((rows / ROWS_PER_RECORD).max(1));
         let wanted = rows.div_ceil(parts);
-        Self { reason: COLUMNS_REASON, ..Self::across(Walk::Columns, shape, columns, lanes_x, 1, wanted) }
+        Self::across(Walk::Columns, shape, columns, lanes_x, 1, wanted)
     }
 
     fn reduce_rows(shape: &Shape, tuning: &Tuning) -> Self {
@@ -194,7 +189,7 @@ impl Geometry {
         let groups = columns.div_ceil(u64::from(lanes * blocks));
         let wanted = rows.div_ceil(u64::from(tuning.reduce_workgroups).div_ceil(groups));
         let wanted = wanted.clamp(ROWS_PER_PART, MOST_ROWS_PER_PART);
-        Self { reason: ROWS_REASON, ..Self::across(Walk::Rows, shape, columns, lanes, blocks, wanted) }
+        Self::across(Walk::Rows, shape, columns, lanes, blocks, wanted)
     }
 
     /// A walk over rows of columns, in parts of about as many rows as are wanted.
@@ -213,7 +208,10 @@ impl Geometry {
             parts,
             columns_per_part: groups,
             parts_per_stretch: 1,
-            reason: "",
+            reason: match walk {
+                Walk::Rows => "rows hold many channels and this processor fetches ahead along memory",
+                _ => "neighbours in memory belong to different channels, so each lane keeps to its column",
+            },
         }
     }
 
@@ -224,15 +222,15 @@ impl Geometry {
         }
         let lanes = tuning.apply_lanes;
         let quads = u64::from(tuning.apply_quads);
-        if tuning.row_blocks > 0 && lanes <= ROWS_GROUP {
+        if tuning.row_blocks > 0 {
             let (columns, blocks) = rows_for(shape, lanes, tuning);
             let wanted = (quads / u64::from(lanes * blocks)).max(ROWS_PER_PART);
-            return Self { reason: ROWS_REASON, ..Self::across(Walk::Rows, shape, columns, lanes, blocks, wanted) };
+            return Self::across(Walk::Rows, shape, columns, lanes, blocks, wanted);
         }
         let columns = columns_for(shape, lanes);
         let lanes_x = Self::lanes_x(columns, lanes, tuning);
         let wanted = quads / u64::from(lanes_x);
-        Self { reason: COLUMNS_REASON, ..Self::across(Walk::Columns, shape, columns, lanes_x, 1, wanted) }
+        Self::across(Walk::Columns, shape, columns, lanes_x, 1, wanted)
     }
 
     fn apply_along(shape: &Shape, tuning: &Tuning) -> Self {

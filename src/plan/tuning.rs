@@ -79,10 +79,14 @@ impl Tuning {
         let memory_lanes = (facts.workgroup_memory / 64).max(1);
         let most = 1 << facts.workgroup_size.min(memory_lanes).max(1).ilog2();
         let lanes = |n: u32| n.max(1).next_power_of_two().min(most);
-        let reduce_lanes = lanes(self.reduce_lanes);
+        let (reduce_lanes, apply_lanes) = (lanes(self.reduce_lanes), lanes(self.apply_lanes));
+        // A group has a column for each lane at least, and a column's largest state is 96 bytes.
+        let rows_fit = self.row_blocks > 0
+            && reduce_lanes.max(apply_lanes) <= ROWS_GROUP
+            && facts.workgroup_memory >= 96 * ROWS_GROUP;
         Self {
             reduce_lanes,
-            apply_lanes: lanes(self.apply_lanes),
+            apply_lanes,
             merge_lanes: lanes(self.merge_lanes),
             reduce_workgroups: self.reduce_workgroups.max(1),
             part_quads_min: self.part_quads_min.max(reduce_lanes),
@@ -90,11 +94,7 @@ impl Tuning {
             apply_quads: self.apply_quads.max(1),
             reduce_along_quads: self.reduce_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
-            // A column's largest state is 96 bytes.
-            row_blocks: match self.row_blocks {
-                blocks if blocks > 0 && facts.workgroup_memory >= 96 * ROWS_GROUP => blocks.min(16).next_power_of_two(),
-                _ => 0,
-            },
+            row_blocks: if rows_fit { self.row_blocks.min(16).next_power_of_two() } else { 0 },
             column_rows: lanes(self.column_rows).min(reduce_lanes),
         }
     }

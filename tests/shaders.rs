@@ -119,6 +119,9 @@ fn planned() -> HashSet<Program> {
                             }
                         }
                         Err(Error::TooFewValues { .. }) => {}
+                        // So many records of 70 001 channels are larger than one binding.
+                        Err(Error::DeviceLimit { .. })
+                            if matches!(operation, Operation::Merge(1000) | Operation::BackwardMerge(300, ..)) => {}
                         Err(error) => panic!("{} of {:?}: {error}", operation.name(), shape.dimensions()),
                     }
                 }

@@ -21,20 +21,21 @@ fn backward_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocatio
     let channel = min(own_channel, parameters.channels - 1u);
     var total = neutral();
     for (var slot = 4u * (lane / LANES_X); slot < parameters.slots; slot += 4u * lanes_y) {
-        let a = read_sums(slot, channel);
-        let b = read_sums(slot + 1u, channel);
-        let c = read_sums(slot + 2u, channel);
-        let d = read_sums(slot + 3u, channel);
-        total = combine(total, Sums4(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y)));
+        total = combine(total, as_strands(
+            read_sums(slot, channel),
+            read_sums(slot + 1u, channel),
+            read_sums(slot + 2u, channel),
+            read_sums(slot + 3u, channel),
+        ));
     }
-    total = combine_strands(combine_lanes(total, lane, LANES_X));
+    let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {
         let inverse_std = statistics(channel).z;
-        let dgamma = inverse_std * total.dy_centred.x;
+        let dgamma = inverse_std * merged.y;
         let values = f32(max(values_of(channel), 1u));
-        write_coefficients(channel, vec2<f32>(total.dy.x / values, inverse_std * dgamma / values));
+        write_coefficients(channel, vec2<f32>(merged.x / values, inverse_std * dgamma / values));
         write_dgamma(channel, dgamma);
-        write_dbeta(channel, total.dy.x);
-        write_merged(channel, vec2<f32>(total.dy.x, total.dy_centred.x));
+        write_dbeta(channel, merged.x);
+        write_merged(channel, merged);
     }
 }

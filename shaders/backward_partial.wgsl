@@ -86,8 +86,8 @@ fn take(state: ptr<function, Accumulator>, g: Gathered, quads: u32) {
     (*state).dy_centred = g.dy_centred;
 }
 
-fn write_record(index: u32, total: Sums4, strand: u32) {
-    sums[index] = vec2<f32>(total.dy[strand], total.dy_centred[strand]);
+fn write_record(index: u32, record: vec2<f32>) {
+    sums[index] = record;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

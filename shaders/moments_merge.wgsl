@@ -20,21 +20,17 @@ fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation
     let channel = min(own_channel, parameters.channels - 1u);
     var total = neutral();
     for (var slot = 4u * (lane / LANES_X); slot < parameters.slots; slot += 4u * lanes_y) {
-        let a = read_record(slot, channel);
-        let b = read_record(slot + 1u, channel);
-        let c = read_record(slot + 2u, channel);
-        let d = read_record(slot + 3u, channel);
-        total = combine(total, Moments4(
-            vec4<u32>(a.count, b.count, c.count, d.count),
-            vec4<f32>(a.anchor, b.anchor, c.anchor, d.anchor),
-            vec4<f32>(a.offset, b.offset, c.offset, d.offset),
-            vec4<f32>(a.m2, b.m2, c.m2, d.m2),
+        total = combine(total, as_strands(
+            read_record(slot, channel),
+            read_record(slot + 1u, channel),
+            read_record(slot + 2u, channel),
+            read_record(slot + 3u, channel),
         ));
     }
-    total = combine_strands(combine_lanes(total, lane, LANES_X));
+    let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {
-        let variance = total.m2.x / f32(max(total.count.x, 1u));
-        write_saved(channel, vec4<f32>(total.anchor.x, total.offset.x, inverse_std(variance), variance));
-        write_merged(channel, Moments(total.count.x, total.anchor.x, total.offset.x, total.m2.x));
+        let variance = merged.m2 / f32(max(merged.count, 1u));
+        write_saved(channel, vec4<f32>(merged.anchor, merged.offset, inverse_std(variance), variance));
+        write_merged(channel, merged);
     }
 }

@@ -98,8 +98,8 @@ fn take(state: ptr<function, Accumulator>, g: Gathered, quads: u32) {
     counted(state, quads);
 }
 
-fn write_record(index: u32, total: Moments4, strand: u32) {
-    records[index] = Moments(total.count[strand], total.anchor[strand], total.offset[strand], total.m2[strand]);
+fn write_record(index: u32, record: Moments) {
+    records[index] = record;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

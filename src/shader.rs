@@ -27,12 +27,8 @@ pub fn text(program: &Program) -> String {
         Kernel::MomentsPartial | Kernel::MomentsMerge => {
             add(part!("record"));
             add(part!("moments"));
-            add(part!("tree"));
         }
-        Kernel::BackwardPartial | Kernel::BackwardMerge => {
-            add(part!("sums"));
-            add(part!("tree"));
-        }
+        Kernel::BackwardPartial | Kernel::BackwardMerge => add(part!("sums")),
         Kernel::ScaleShift | Kernel::BackwardInput | Kernel::RunningUpdate => {}
     }
     if program.merged && program.kernel != Kernel::MomentsMerge {
@@ -42,15 +38,22 @@ pub fn text(program: &Program) -> String {
         add(part!("steps"));
     }
     match (program.kernel, program.walk) {
-        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Along)) => add(part!("reduce_along")),
-        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Columns)) => add(part!("reduce_columns")),
+        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Along)) => {
+            add(part!("tree"));
+            add(part!("reduce_along"));
+        }
+        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Columns)) => {
+            add(part!("tree_columns"));
+            add(part!("reduce_columns"));
+        }
         (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Rows)) => {
             add(&each_block(part!("reduce_rows"), program.blocks));
         }
         (_, Some(Walk::Along)) => add(part!("apply_along")),
         (_, Some(Walk::Rows)) => add(&each_block(part!("apply_rows"), program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
-        (_, Some(_)) => add(part!("apply_columns")),
+        (_, Some(Walk::Columns)) => add(part!("apply_columns")),
+        (Kernel::MomentsMerge | Kernel::BackwardMerge, None) => add(part!("tree")),
         (_, None) => {}
     }
     let reduces = matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial);

@@ -8,6 +8,7 @@ struct Moments4 {
 }
 
 alias Total = Moments4;
+alias Record = Moments;
 
 fn neutral() -> Total {
     return Moments4(vec4<u32>(0u), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0));
@@ -37,8 +38,24 @@ fn combine(a: Moments4, b: Moments4) -> Moments4 {
     );
 }
 
-// The four strands as one, in the first component.
-fn combine_strands(a: Moments4) -> Moments4 {
+fn empty_record() -> Moments {
+    return Moments(0u, 0.0, 0.0, 0.0);
+}
+
+fn as_strands(a: Moments, b: Moments, c: Moments, d: Moments) -> Moments4 {
+    return Moments4(
+        vec4<u32>(a.count, b.count, c.count, d.count),
+        vec4<f32>(a.anchor, b.anchor, c.anchor, d.anchor),
+        vec4<f32>(a.offset, b.offset, c.offset, d.offset),
+        vec4<f32>(a.m2, b.m2, c.m2, d.m2),
+    );
+}
+
+fn strand(a: Moments4, i: u32) -> Moments {
+    return Moments(a.count[i], a.anchor[i], a.offset[i], a.m2[i]);
+}
+
+fn combine_strands(a: Moments4) -> Moments {
     let pairs = combine(a, Moments4(a.count.zwzw, a.anchor.zwzw, a.offset.zwzw, a.m2.zwzw));
-    return combine(pairs, Moments4(pairs.count.yyyy, pairs.anchor.yyyy, pairs.offset.yyyy, pairs.m2.yyyy));
+    return strand(combine(pairs, Moments4(pairs.count.yyyy, pairs.anchor.yyyy, pairs.offset.yyyy, pairs.m2.yyyy)), 0u);
 }

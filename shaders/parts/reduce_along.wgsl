@@ -108,9 +108,9 @@ fn reduce_part(index: u32, lane: u32) {
         fold(&state, EVERY);
     }
 
-    let total = combine_strands(combine_lanes(state.total, lane, 1u));
+    let record = combine_lanes(state.total, lane, 1u);
     if (lane == 0u) {
-        write_record(part * parameters.channels + channel, total, 0u);
+        write_record(part * parameters.channels + channel, record);
     }
 }
 

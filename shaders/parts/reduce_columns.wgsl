@@ -49,7 +49,7 @@ fn reduce_part(index: u32, lane: u32) {
         fold(&state, EVERY);
     }
 
-    let total = combine_lanes(state.total, lane, LANES_X);
+    let total = combine_columns(state.total, lane, LANES_X);
     if (lane < LANES_X && present) {
         write_column(part, column, total);
     }

@@ -7,8 +7,8 @@ fn write_column(part: u32, column: u32, total: Total) {
     let copy = (plane / parameters.channels) * parameters.inner + element % parameters.inner;
     let slot = vec4<u32>(part * planes_of_channel * parameters.inner) + copy;
     let record = slot * parameters.channels + channel;
-    write_record(record.x, total, 0u);
-    write_record(record.y, total, 1u);
-    write_record(record.z, total, 2u);
-    write_record(record.w, total, 3u);
+    write_record(record.x, strand(total, 0u));
+    write_record(record.y, strand(total, 1u));
+    write_record(record.z, strand(total, 2u));
+    write_record(record.w, strand(total, 3u));
 }

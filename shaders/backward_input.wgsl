@@ -4,12 +4,6 @@
 // grid: see the apply_* part that is joined
 // reads  x, dy [outer, channels, inner]; statistics, gamma, beta, coefficients [channels]
 // writes  dx, dresidual like x
-struct Gradient {
-    normaliser: Normaliser,
-    mean_dy: vec4<f32>,
-    projection: vec4<f32>,
-}
-
 alias Prepared = Gradient;
 
 fn prepare(channel: u32) -> Gradient {

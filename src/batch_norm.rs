@@ -123,7 +123,8 @@ impl BatchNorm {
     }
 
     /// The same, with no tensor bound longer than this many bytes: longer ones are cut into windows, as they are at the
-    /// device's own limit. The results are the same bits; the pipelines are shared.
+    /// device's own limit. The results are the same bits at any two limits that are at least WebGPU's default of 128 MiB,
+    /// and at any two below it, where nothing stays resident. The pipelines are shared.
     pub fn with_binding_limit(&self, bytes: u64) -> Self {
         let mut kernels = Kernels::clone(&self.kernels);
         kernels.facts.binding_bytes = kernels.facts.binding_bytes.min(bytes);

@@ -179,8 +179,8 @@ impl<K: Kind> Prepared<K> {
     fn variant(&self, program: &Program, bindings: &Bindings<'_>, scratch: Option<BufferSlice<'_>>) -> Program {
         let mut program = self.kernels.variant(program);
         program.in_place = match program.kernel {
-            KernelName::ScaleShift => bindings.same_place(Argument::X, Argument::Y),
-            KernelName::BackwardInput => bindings.same_place(Argument::Dy, Argument::Dx),
+            KernelName::ScaleShift | KernelName::TrainingResident => bindings.same_place(Argument::X, Argument::Y),
+            KernelName::BackwardInput | KernelName::BackwardResident => bindings.same_place(Argument::Dy, Argument::Dx),
             _ => false,
         };
         program.shared = bindings.share_a_buffer(&program.arguments(), scratch);

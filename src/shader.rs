@@ -23,62 +23,74 @@ pub fn text(program: &Program) -> String {
     };
     add(part!("parameters"));
     add(if program.guarded { part!("difference_guarded") } else { part!("difference_plain") });
-    match program.kernel {
-        Kernel::MomentsPartial | Kernel::MomentsMerge => {
-            add(part!("record"));
-            add(part!("moments"));
-        }
-        Kernel::BackwardPartial | Kernel::BackwardMerge => add(part!("sums")),
-        Kernel::ScaleShift | Kernel::BackwardInput | Kernel::RunningUpdate => {}
-    }
-    if program.merged && program.kernel != Kernel::MomentsMerge {
+    use Kernel::*;
+    let kernel = program.kernel;
+    let moments = matches!(kernel, MomentsPartial | MomentsMerge);
+    if moments || program.merged {
         add(part!("record"));
     }
-    if matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial) {
-        add(part!("steps"));
+    if moments {
+        add(part!("moments"));
     }
-    match (program.kernel, program.walk) {
-        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Along)) => {
-            add(part!("tree"));
-            add(part!("reduce_along"));
+    if matches!(kernel, BackwardPartial | BackwardMerge) {
+        add(part!("sums"));
+    }
+    match (kernel, program.walk) {
+        (MomentsPartial | BackwardPartial, Some(walk)) => {
+            add(part!("steps"));
+            match walk {
+                Walk::Along => {
+                    add(part!("tree"));
+                    add(part!("reduce_along"));
+                }
+                Walk::Rows => {
+                    add(&each_block(part!("reduce_rows"), program.blocks));
+                    add(part!("write_column"));
+                }
+                Walk::Columns | Walk::Groups => {
+                    add(part!("tree_columns"));
+                    add(part!("reduce_columns"));
+                    add(part!("write_column"));
+                }
+            }
         }
-        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Columns)) => {
-            add(part!("tree_columns"));
-            add(part!("reduce_columns"));
-        }
-        (Kernel::MomentsPartial | Kernel::BackwardPartial, Some(Walk::Rows)) => {
-            add(&each_block(part!("reduce_rows"), program.blocks));
+        (TrainingResident | BackwardResident, Some(walk)) => {
+            add(if program.access == Access::Element { part!("unit_element") } else { part!("unit_quad") });
+            add(part!("totals"));
+            add(if walk == Walk::Along { part!("resident_along") } else { part!("resident_columns") });
         }
         (_, Some(Walk::Along)) => add(part!("apply_along")),
         (_, Some(Walk::Rows)) => add(&each_block(part!("apply_rows"), program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
         (_, Some(Walk::Columns)) => add(part!("apply_columns")),
-        (Kernel::MomentsMerge | Kernel::BackwardMerge, None) => add(part!("tree")),
+        (MomentsMerge | BackwardMerge, None) => add(part!("tree")),
         (_, None) => {}
-    }
-    let reduces = matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial);
-    if reduces && matches!(program.walk, Some(Walk::Columns | Walk::Rows)) {
-        add(part!("write_column"));
     }
     if walks {
         add(part!("channels_of"));
     }
-    if matches!(program.kernel, Kernel::ScaleShift | Kernel::BackwardPartial | Kernel::BackwardInput) {
+    let normalises =
+        matches!(kernel, ScaleShift | TrainingResident | BackwardPartial | BackwardInput | BackwardResident);
+    if normalises {
         add(part!("normalise"));
     }
-    if !matches!(program.kernel, Kernel::MomentsPartial | Kernel::RunningUpdate) {
+    if matches!(kernel, BackwardInput | BackwardResident) {
+        add(part!("gradient"));
+    }
+    if !matches!(kernel, MomentsPartial | RunningUpdate) {
         add(part!("inverse_std"));
     }
-    if matches!(
-        program.kernel,
-        Kernel::ScaleShift | Kernel::BackwardPartial | Kernel::BackwardInput | Kernel::BackwardMerge
-    ) {
+    // Resident training makes both from what it holds.
+    if normalises && kernel != TrainingResident {
+        add(part!("normaliser"));
+    }
+    if normalises && kernel != TrainingResident || kernel == BackwardMerge {
         add(match program.statistics {
             Statistics::Saved => part!("statistics_saved"),
             Statistics::Running => part!("statistics_running"),
         });
     }
-    if program.kernel == Kernel::RunningUpdate {
+    if kernel == RunningUpdate {
         add(if program.cumulative { part!("weight_cumulative") } else { part!("weight_given") });
         add(if program.counted { part!("batches_counted") } else { part!("batches_uncounted") });
     }
@@ -89,15 +101,13 @@ pub fn text(program: &Program) -> String {
             DType::Bf16 => add(part!("pack_bf16")),
         }
         for (argument, written) in program.arguments().into_iter().filter(|(a, _)| a.is_tensor()) {
-            let (load, store) = codec(program);
-            add(&load.replace("TENSOR", argument.name()));
-            if written {
-                add(&store.replace("TENSOR", argument.name()));
+            for text in codec(program, written) {
+                add(&text.replace("TENSOR", argument.name()));
             }
         }
     }
     add(&choices(program));
-    add(kernel_text(program.kernel));
+    add(&kernel_text(program));
     text
 }
 
@@ -107,10 +117,11 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     if uses_lanes_x(program) {
         list.push(("LANES_X", f64::from(program.lanes_x)));
     }
-    if program.walk == Some(Walk::Rows) {
-        list.push(("GROUP", f64::from(program.blocks * program.workgroup_size)));
+    let resident_along = program.kernel.is_resident() && program.walk == Some(Walk::Along);
+    if program.walk == Some(Walk::Rows) || resident_along {
+        list.push(("GROUP", f64::from(program.blocks * program.lanes_x)));
     }
-    if matches!(program.walk, Some(Walk::Along | Walk::Rows | Walk::Groups)) {
+    if matches!(program.walk, Some(Walk::Along | Walk::Rows | Walk::Groups)) || program.kernel.is_resident() {
         list.push(("ALIGNED", f64::from(u8::from(program.aligned))));
     }
     if program.kernel == Kernel::RunningUpdate {
@@ -137,27 +148,38 @@ fn each_block(part: &str, blocks: u32) -> String {
 
 fn uses_lanes_x(program: &Program) -> bool {
     matches!(program.kernel, Kernel::MomentsMerge | Kernel::BackwardMerge)
-        || matches!(program.walk, Some(Walk::Columns))
+        || program.walk == Some(Walk::Columns)
+        || program.kernel.is_resident()
 }
 
-fn kernel_text(kernel: Kernel) -> &'static str {
-    match kernel {
+fn kernel_text(program: &Program) -> String {
+    let text = match program.kernel {
         Kernel::MomentsPartial => include_str!("../shaders/moments_partial.wgsl"),
         Kernel::MomentsMerge => include_str!("../shaders/moments_merge.wgsl"),
         Kernel::RunningUpdate => include_str!("../shaders/running_update.wgsl"),
         Kernel::ScaleShift => include_str!("../shaders/scale_shift.wgsl"),
+        Kernel::TrainingResident => include_str!("../shaders/training_resident.wgsl"),
         Kernel::BackwardPartial => include_str!("../shaders/backward_partial.wgsl"),
         Kernel::BackwardMerge => include_str!("../shaders/backward_merge.wgsl"),
         Kernel::BackwardInput => include_str!("../shaders/backward_input.wgsl"),
-    }
+        Kernel::BackwardResident => include_str!("../shaders/backward_resident.wgsl"),
+    };
+    if program.kernel.is_resident() { each_block(text, program.blocks) } else { text.to_owned() }
 }
 
-fn codec(program: &Program) -> (&'static str, &'static str) {
-    match (program.dtype, program.access) {
+/// How a tensor is read, and how it is written where it is.
+fn codec(program: &Program, written: bool) -> Vec<&'static str> {
+    let (load, store) = match (program.dtype, program.access) {
+        (_, Access::Element) => (part!("codec_f32_element"), part!("codec_f32_element_store")),
         (DType::F32, Access::Quad) => (part!("codec_f32_quad"), part!("codec_f32_quad_store")),
         (DType::F32, Access::Word) => (part!("codec_f32_word"), part!("codec_f32_word_store")),
         (_, Access::Quad) => (part!("codec_half_quad"), part!("codec_half_quad_store")),
         (_, Access::Word) => (part!("codec_half_word"), part!("codec_half_word_store")),
+    };
+    match (written, program.kernel.is_resident() && program.access != Access::Element) {
+        (false, _) => vec![load],
+        (true, false) => vec![load, store],
+        (true, true) => vec![load, store, part!("put_quad")],
     }
 }
 
@@ -176,9 +198,9 @@ fn declare_bindings(program: &Program, text: &mut String) {
         let element = match argument {
             a if a.is_tensor() => match (program.dtype, program.access) {
                 (DType::F32, Access::Quad) => "vec4<f32>",
-                (DType::F32, Access::Word) => "f32",
+                (DType::F32, Access::Word | Access::Element) => "f32",
                 (_, Access::Quad) => "vec2<u32>",
-                (_, Access::Word) => "u32",
+                (_, Access::Word | Access::Element) => "u32",
             },
             Argument::Saved => "vec4<f32>",
             Argument::Records | Argument::Merged => "Moments",
@@ -198,57 +220,64 @@ fn choices(program: &Program) -> String {
     let mut text = String::new();
     let mut function = |head: &str, body: &str| text.push_str(&format!("fn {head} {{ {body} }}\n"));
     let per_channel = "(channel: u32) -> f32";
-    match program.kernel {
-        Kernel::ScaleShift | Kernel::BackwardPartial | Kernel::BackwardInput => {
-            function(
-                &format!("gamma_of{per_channel}"),
-                choose(bound(Argument::Gamma), "return gamma[channel];", "return 1.0;"),
-            );
-            function(
-                &format!("beta_of{per_channel}"),
-                choose(bound(Argument::Beta), "return beta[channel];", "return 0.0;"),
-            );
-        }
-        _ => {}
+    use Kernel::*;
+    let kernel = program.kernel;
+    // Where a value of a tensor lies.
+    let place = if program.access == Access::Element { "vec4<u32>" } else { "u32" };
+    let one_channel = program.walk == Some(Walk::Along);
+    let mut per_strand = |name: &str, value: &str| {
+        let of = |i: char| value.replace("CHANNEL", &format!("channel.{i}"));
+        let all = if one_channel { of('x') } else { ['x', 'y', 'z', 'w'].map(of).join(", ") };
+        function(&format!("{name}(channel: vec4<u32>) -> vec4<f32>"), &format!("return vec4<f32>({all});"));
+    };
+    if matches!(kernel, TrainingResident) {
+        per_strand("gammas", "gamma_of(CHANNEL)");
+        per_strand("betas", "beta_of(CHANNEL)");
     }
-    match program.kernel {
-        Kernel::ScaleShift => {
-            function(
-                "add_residual(z: vec4<f32>, quad: u32) -> vec4<f32>",
-                choose(program.residual, "return z + load_residual(quad);", "return z;"),
-            );
-            // NaN is not below zero and so stays.
-            function(
-                "activate(z: vec4<f32>) -> vec4<f32>",
-                choose(program.relu, "return select(z, vec4<f32>(0.0), z < vec4<f32>(0.0));", "return z;"),
-            );
-            if program.in_place {
-                function("load_x(quad: u32) -> vec4<f32>", "return load_y(quad);");
-            }
-        }
-        Kernel::BackwardPartial | Kernel::BackwardInput => {
-            // Without a residual the mask is found again from x, by the same expression as forward.
-            let positive = "normalise(n, x) > vec4<f32>(0.0)";
-            let kept =
-                "((vec4<u32>(mask[quad / 8u] >> (4u * (quad % 8u))) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u))";
-            let masked = format!("return select(vec4<f32>(0.0), dy, {});", if program.mask { kept } else { positive });
-            function(
-                "gradient_of_z(n: Normaliser, dy: vec4<f32>, x: vec4<f32>, quad: u32) -> vec4<f32>",
-                if program.relu { &masked } else { "return dy;" },
-            );
-        }
-        _ => {}
+    if matches!(kernel, BackwardResident) {
+        per_strand("inverse_stds", "statistics(CHANNEL).z");
+        function(
+            "normaliser_of(channel: vec4<u32>) -> Normaliser",
+            choose(one_channel, "return normaliser(channel.x);", "return normaliser4(channel);"),
+        );
     }
-    if program.kernel == Kernel::BackwardInput {
+    if matches!(kernel, ScaleShift | TrainingResident | BackwardPartial | BackwardInput | BackwardResident) {
+        function(
+            &format!("gamma_of{per_channel}"),
+            choose(bound(Argument::Gamma), "return gamma[channel];", "return 1.0;"),
+        );
+        function(
+            &format!("beta_of{per_channel}"),
+            choose(bound(Argument::Beta), "return beta[channel];", "return 0.0;"),
+        );
+    }
+    if matches!(kernel, ScaleShift | TrainingResident) {
+        function(
+            &format!("add_residual(z: vec4<f32>, place: {place}) -> vec4<f32>"),
+            choose(program.residual, "return z + load_residual(place);", "return z;"),
+        );
+        // NaN is not below zero and so stays.
+        function(
+            "activate(z: vec4<f32>) -> vec4<f32>",
+            choose(program.relu, "return select(z, vec4<f32>(0.0), z < vec4<f32>(0.0));", "return z;"),
+        );
+        if program.in_place {
+            function(&format!("load_x(place: {place}) -> vec4<f32>"), "return load_y(place);");
+        }
+    }
+    if matches!(kernel, BackwardPartial | BackwardInput | BackwardResident) {
+        // Without a residual the mask is found again from x, by the same expression as forward.
+        let positive = "normalise(n, x) > vec4<f32>(0.0)";
+        let kept =
+            "((vec4<u32>(mask[place / 8u] >> (4u * (place % 8u))) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u))";
+        let masked = format!("return select(vec4<f32>(0.0), dy, {});", if program.mask { kept } else { positive });
+        function(
+            &format!("gradient_of_z(n: Normaliser, dy: vec4<f32>, x: vec4<f32>, place: {place}) -> vec4<f32>"),
+            if program.relu { &masked } else { "return dy;" },
+        );
+    }
+    if matches!(kernel, BackwardInput | BackwardResident) {
         let frozen = program.statistics == Statistics::Running;
-        function(
-            "coefficients_of(channel: u32) -> vec2<f32>",
-            choose(frozen, "return vec2<f32>(0.0);", "return coefficients[channel];"),
-        );
-        function(
-            "input_of(quad: u32) -> vec4<f32>",
-            choose(bound(Argument::X), "return load_x(quad);", "return vec4<f32>(0.0);"),
-        );
         function(
             "gradient_of_x(g: Gradient, dz: vec4<f32>, x: vec4<f32>) -> vec4<f32>",
             choose(
@@ -257,15 +286,30 @@ fn choices(program: &Program) -> String {
                 "return g.normaliser.scale * (rounded(dz - g.mean_dy) - centred(g.normaliser, x) * g.projection);",
             ),
         );
-        function(
-            "pass_to_residual(quad: u32, dz: vec4<f32>)",
-            choose(program.residual, "store_dresidual(quad, dz);", ""),
-        );
+        if kernel == BackwardResident {
+            function(
+                &format!("pass_to_residual(place: {place}, dz: vec4<f32>, present: vec4<bool>)"),
+                choose(program.residual, "put_dresidual(place, dz, present);", ""),
+            );
+        } else {
+            function(
+                "pass_to_residual(place: u32, dz: vec4<f32>)",
+                choose(program.residual, "store_dresidual(place, dz);", ""),
+            );
+            function(
+                "coefficients_of(channel: u32) -> vec2<f32>",
+                choose(frozen, "return vec2<f32>(0.0);", "return coefficients[channel];"),
+            );
+            function(
+                "input_of(place: u32) -> vec4<f32>",
+                choose(bound(Argument::X), "return load_x(place);", "return vec4<f32>(0.0);"),
+            );
+        }
         if program.in_place {
-            function("load_dy(quad: u32) -> vec4<f32>", "return load_dx(quad);");
+            function(&format!("load_dy(place: {place}) -> vec4<f32>"), "return load_dx(place);");
         }
     }
-    if program.kernel == Kernel::MomentsMerge {
+    if kernel == MomentsMerge {
         function(
             "write_saved(channel: u32, value: vec4<f32>)",
             choose(bound(Argument::Saved), "saved[channel] = value;", ""),
@@ -275,24 +319,26 @@ fn choices(program: &Program) -> String {
             choose(bound(Argument::Merged), "merged[channel] = value;", ""),
         );
     }
-    if matches!(program.kernel, Kernel::BackwardMerge | Kernel::RunningUpdate) {
+    if matches!(kernel, BackwardMerge | RunningUpdate) {
         function(
             "values_of(channel: u32) -> u32",
             choose(program.merged, "return merged[channel].count;", "return parameters.values;"),
         );
     }
-    if program.kernel == Kernel::BackwardMerge {
-        let write = |present: bool, name: &str| match (present, program.accumulate) {
-            (false, _) => String::new(),
-            (true, false) => format!("{name}[channel] = value;"),
-            (true, true) => format!("{name}[channel] += value;"),
-        };
+    let write = |present: bool, name: &str| match (present, program.accumulate) {
+        (false, _) => String::new(),
+        (true, false) => format!("{name}[channel] = value;"),
+        (true, true) => format!("{name}[channel] += value;"),
+    };
+    if matches!(kernel, BackwardMerge | BackwardResident) {
+        function("write_dgamma(channel: u32, value: f32)", &write(program.dgamma, "dgamma"));
+        function("write_dbeta(channel: u32, value: f32)", &write(program.dbeta, "dbeta"));
+    }
+    if kernel == BackwardMerge {
         function(
             "write_merged(channel: u32, value: vec2<f32>)",
             choose(bound(Argument::MergedSums), "merged_sums[channel] = value;", ""),
         );
-        function("write_dgamma(channel: u32, value: f32)", &write(program.dgamma, "dgamma"));
-        function("write_dbeta(channel: u32, value: f32)", &write(program.dbeta, "dbeta"));
         function(
             "write_coefficients(channel: u32, value: vec2<f32>)",
             choose(program.coefficients, "coefficients[channel] = value;", ""),

@@ -29,6 +29,7 @@ const PIPELINES: &[(&str, &str)] = &[
 const WITHOUT_HEADER: &[(&str, &str)] = &[
     ("parts/codec_f32_quad_store.wgsl", "joined only after the part that loads, whose header serves both"),
     ("parts/codec_f32_word_store.wgsl", "joined only after the part that loads, whose header serves both"),
+    ("parts/codec_f32_element_store.wgsl", "joined only after the part that loads, whose header serves both"),
     ("parts/codec_half_quad_store.wgsl", "joined only after the part that loads, whose header serves both"),
     ("parts/batches_counted.wgsl", "one function, which its name tells"),
     ("parts/batches_uncounted.wgsl", "one function, which its name tells"),

@@ -95,11 +95,20 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
-/// The built-in tables, and one that a measurement could choose: rows swept by wide workgroups.
+/// The built-in tables, the same where no channel stays resident, and one that a measurement could choose: rows swept by
+/// wide workgroups.
 fn devices() -> Vec<(DeviceFacts, Tuning)> {
     let built_in = |facts: DeviceFacts| (facts.clone(), Tuning::for_device(&facts));
-    let wide = Tuning { row_blocks: 16, ..Tuning::for_device(&DeviceFacts::FLOOR) };
-    vec![built_in(DeviceFacts::FLOOR), built_in(DeviceFacts::SOFTWARE), (DeviceFacts::FLOOR, wide)]
+    let streaming = |facts: DeviceFacts| (facts.clone(), Tuning { resident_blocks: 0, ..Tuning::for_device(&facts) });
+    let wide = Tuning { row_blocks: 16, ..streaming(DeviceFacts::FLOOR).1 };
+    let (floor, software) = (DeviceFacts::FLOOR, DeviceFacts::SOFTWARE);
+    vec![
+        built_in(floor.clone()),
+        streaming(floor.clone()),
+        streaming(software.clone()),
+        built_in(software),
+        (floor, wide),
+    ]
 }
 
 /// What plans dispatch, before buffers are known.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{DeviceFacts, Parameters, Tuning, Walk};
+use super::{Access, DeviceFacts, Parameters, Tuning, Walk};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::shape::Shape;
@@ -33,6 +33,12 @@ const ROWS_PER_PART: u64 = 128;
 /// Rows of a part that is reduced along rows, at most: one anchor serves them.
 const MOST_ROWS_PER_PART: u64 = 512;
 
+/// Quads that a lane of a resident workgroup can hold: 64 registers, a quarter of what the largest processors have.
+pub const RESIDENT_BLOCKS: u32 = 16;
+
+/// Quads that the rows of a resident workgroup are wide, at least, where the tensor is: a line of 128 bytes.
+const RESIDENT_WIDTH: u32 = 8;
+
 /// A stretch of a tensor that one dispatch binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -47,10 +53,14 @@ pub struct Window {
 pub struct Geometry {
     /// The walk.
     pub walk: Walk,
+    /// Invocations per workgroup.
+    pub lanes: u32,
     /// Lanes in x where lanes are two-dimensional.
     pub lanes_x: u32,
-    /// Columns that a lane holds along rows.
+    /// Columns that a lane holds along rows, or quads of a resident channel.
     pub blocks: u32,
+    /// Whether nothing is incomplete; see `Program::aligned`.
+    pub aligned: bool,
     /// The grid's numbers, before windows.
     pub parameters: Parameters,
     /// Parts, each with all its columns.
@@ -61,6 +71,11 @@ pub struct Geometry {
     pub parts_per_stretch: u32,
     /// Why this walk.
     pub reason: &'static str,
+}
+
+/// Blocks of a resident lane, rounded up so that few programs serve all shapes: at most an eighth is held in vain.
+fn few(blocks: u32) -> u32 {
+    if blocks > 8 { blocks.next_multiple_of(2) } else { blocks }
 }
 
 fn greatest_common_divisor(a: u64, b: u64) -> u64 {
@@ -161,8 +176,10 @@ impl Geometry {
         let parts = outer.div_ceil(planes_per_part) * chunks;
         Self {
             walk: Walk::Along,
+            lanes: tuning.reduce_lanes,
             lanes_x: tuning.reduce_lanes,
             blocks: 1,
+            aligned: inner.is_multiple_of(4),
             parameters: Parameters { planes_per_part, phases, chunk, chunks, slots: parts, ..Parameters::of(shape) },
             parts,
             columns_per_part: channels,
@@ -179,7 +196,7 @@ impl Geometry {
         let groups = columns.div_ceil(u64::from(lanes_x));
         let parts = parts_wanted(rows * u64::from(lanes_x), groups, tuning).min((rows / ROWS_PER_RECORD).max(1));
         let wanted = rows.div_ceil(parts);
-        Self::across(Walk::Columns, shape, columns, lanes_x, 1, wanted)
+        Self::across(Walk::Columns, shape, columns, lanes, [lanes_x, 1], wanted)
     }
 
     fn reduce_rows(shape: &Shape, tuning: &Tuning) -> Self {
@@ -189,21 +206,30 @@ impl Geometry {
         let groups = columns.div_ceil(u64::from(lanes * blocks));
         let wanted = rows.div_ceil(u64::from(tuning.reduce_workgroups).div_ceil(groups));
         let wanted = wanted.clamp(ROWS_PER_PART, MOST_ROWS_PER_PART);
-        Self::across(Walk::Rows, shape, columns, lanes, blocks, wanted)
+        Self::across(Walk::Rows, shape, columns, lanes, [lanes, blocks], wanted)
     }
 
     /// A walk over rows of columns, in parts of about as many rows as are wanted.
-    fn across(walk: Walk, shape: &Shape, columns: u64, lanes_x: u32, blocks: u32, wanted: u64) -> Self {
+    fn across(walk: Walk, shape: &Shape, columns: u64, lanes: u32, [lanes_x, blocks]: [u32; 2], wanted: u64) -> Self {
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
         let copies = (4 * columns / u64::from(shape.channels())) as u32;
         let rows_per_part = rows_per_part(wanted, rows, 4 * columns, 64 * columns, shape);
         let parts = (rows as u32).div_ceil(rows_per_part);
         let groups = columns.div_ceil(u64::from(lanes_x * blocks)) as u32;
         let (columns, rows) = (columns as u32, rows as u32);
+        let aligned = match walk {
+            Walk::Rows => {
+                columns.is_multiple_of(lanes_x * blocks)
+                    && u64::from(shape.elements()).is_multiple_of(4 * u64::from(columns))
+            }
+            _ => shape.inner().is_multiple_of(4),
+        };
         Self {
             walk,
+            lanes,
             lanes_x,
             blocks,
+            aligned,
             parameters: Parameters { columns, rows, rows_per_part, slots: parts * copies, ..Parameters::of(shape) },
             parts,
             columns_per_part: groups,
@@ -225,12 +251,12 @@ impl Geometry {
         if tuning.row_blocks > 0 {
             let (columns, blocks) = rows_for(shape, lanes, tuning);
             let wanted = (quads / u64::from(lanes * blocks)).max(ROWS_PER_PART);
-            return Self::across(Walk::Rows, shape, columns, lanes, blocks, wanted);
+            return Self::across(Walk::Rows, shape, columns, lanes, [lanes, blocks], wanted);
         }
         let columns = columns_for(shape, lanes);
         let lanes_x = Self::lanes_x(columns, lanes, tuning);
         let wanted = quads / u64::from(lanes_x);
-        Self::across(Walk::Columns, shape, columns, lanes_x, 1, wanted)
+        Self::across(Walk::Columns, shape, columns, lanes, [lanes_x, 1], wanted)
     }
 
     fn apply_along(shape: &Shape, tuning: &Tuning) -> Self {
@@ -248,8 +274,10 @@ impl Geometry {
         let planes_per_part = if chunks == 1 { (tuning.apply_quads / owned).max(1) } else { 1 };
         Self {
             walk: Walk::Along,
+            lanes,
             lanes_x: lanes,
             blocks: 1,
+            aligned: shape.inner().is_multiple_of(4),
             parameters: Parameters { planes_per_part, chunk, chunks, ..Parameters::of(shape) },
             parts: planes.div_ceil(planes_per_part) * chunks,
             columns_per_part: 1,
@@ -264,14 +292,92 @@ impl Geometry {
         let chunk = (tuning.apply_quads / 8).max(tuning.apply_lanes).min(groups);
         Self {
             walk: Walk::Groups,
+            lanes: tuning.apply_lanes,
             lanes_x: tuning.apply_lanes,
             blocks: 1,
+            aligned: shape.inner().is_multiple_of(4),
             parameters: Parameters { chunk, ..Parameters::of(shape) },
             parts: groups.div_ceil(chunk),
             columns_per_part: 1,
             parts_per_stretch: 1,
             reason: "each invocation owns the 32 elements of one word of the mask",
         }
+    }
+
+    /// How one dispatch does a whole operation, if the channels of a workgroup fit its registers: so many tensors are held.
+    pub fn resident(shape: &Shape, access: Access, tensors: u32, tuning: &Tuning) -> Option<Self> {
+        let most = tuning.resident_blocks / tensors;
+        if most == 0 || access == Access::Element && !tuning.resident_elements {
+            return None;
+        }
+        if shape.inner() == 1 {
+            Self::resident_columns(shape, access, most, tuning)
+        } else {
+            Self::resident_along(shape, most, tuning)
+        }
+    }
+
+    fn resident_along(shape: &Shape, most: u32, tuning: &Tuning) -> Option<Self> {
+        // Short planes lie too far apart.
+        if shape.inner() / 4 < tuning.reduce_along_quads {
+            return None;
+        }
+        let quads = shape.values_per_channel().div_ceil(4);
+        let widths =
+            (0..=tuning.resident_lanes_max.ilog2()).map(|n| 1 << n).filter(|&n| n >= tuning.resident_lanes_min);
+        let fits = widths.map(|lanes: u32| (lanes, few(quads.div_ceil(lanes)))).filter(|&(_, blocks)| blocks <= most);
+        // The fewer reads that are in vain the better, and then the fewer lanes that must meet.
+        let (lanes, blocks) = fits.min_by_key(|(lanes, blocks)| lanes * blocks)?;
+        // Where most lanes would idle, there are better ways.
+        if lanes * blocks > 2 * quads {
+            return None;
+        }
+        Some(Self {
+            walk: Walk::Along,
+            lanes,
+            lanes_x: tuning.resident_lanes_min.min(lanes),
+            blocks,
+            aligned: shape.values_per_channel() == 4 * lanes * blocks,
+            parameters: Parameters {
+                planes_per_part: shape.outer(),
+                chunk: shape.inner().div_ceil(4),
+                ..Parameters::of(shape)
+            },
+            parts: 1,
+            columns_per_part: shape.channels(),
+            parts_per_stretch: 1,
+            reason: "a channel fits the registers of one workgroup, so that each value is read once",
+        })
+    }
+
+    fn resident_columns(shape: &Shape, access: Access, most: u32, tuning: &Tuning) -> Option<Self> {
+        let (rows, channels) = (shape.outer(), shape.channels());
+        // An odd limit is no number of blocks.
+        let lanes_y = rows.div_ceil(if most > 8 { most & !1 } else { most }).next_power_of_two();
+        let columns = channels.div_ceil(4);
+        let wide = (tuning.resident_lanes_min / lanes_y).max(RESIDENT_WIDTH).min(columns.next_power_of_two());
+        let (lanes, lanes_x) = (wide * lanes_y, wide);
+        if lanes_y > tuning.resident_rows || lanes > tuning.resident_lanes_max {
+            return None;
+        }
+        let blocks = few(rows.div_ceil(lanes_y));
+        let groups = columns.div_ceil(lanes_x);
+        let whole = match access {
+            Access::Element => channels.is_multiple_of(4 * lanes_x),
+            _ => columns.is_multiple_of(lanes_x),
+        };
+        Some(Self {
+            walk: Walk::Columns,
+            lanes,
+            lanes_x,
+            blocks,
+            aligned: whole && rows == lanes_y * blocks,
+            parameters: Parameters { columns, rows, rows_per_part: rows, ..Parameters::of(shape) },
+            parts: 1,
+            columns_per_part: groups,
+            parts_per_stretch: 1,
+            reason: "all rows of some channels fit the registers of one workgroup, so that each value is read once",
+        })
     }
 
     fn lanes_x(columns: u64, lanes: u32, tuning: &Tuning) -> u32 {

@@ -160,19 +160,11 @@ impl Plan {
                 if unbiased && shape.values_per_channel() == 1 {
                     return Err(Error::TooFewValues { values: 1 });
                 }
-                let mut slots = 0;
-                if !empty {
-                    slots = planner.reduce(Kernel::MomentsPartial, Statistics::Saved)?;
+                let (tensors, reason) = planner.training()?;
+                if config.running_update && !empty {
+                    planner.running_update(Count::Shape)?;
                 }
-                planner.per_channel(Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes), slots)?;
-                let mut reason = "an empty batch has nothing to normalise";
-                if !empty {
-                    reason = planner.apply(Kernel::ScaleShift, Statistics::Saved, planner.keeps_mask())?;
-                    if config.running_update {
-                        planner.running_update(Count::Shape)?;
-                    }
-                }
-                (3 * tensor + 8 * per_channel, reason)
+                (tensors * tensor + 8 * per_channel, reason)
             }
             Operation::Inference | Operation::FrozenForward => {
                 let mut reason = "an empty batch has nothing to normalise";
@@ -317,12 +309,18 @@ impl Plan {
 
     /// The name of the walk of the streaming kernels, for tables.
     pub fn strategy(&self) -> &'static str {
-        self.dispatches.iter().find_map(|d| d.program.walk).map_or("nothing to do", |walk| walk.name())
+        let streaming = self.dispatches.iter().find_map(|d| Some((d.program.walk?, d.program.kernel.is_resident())));
+        match streaming {
+            None => "nothing to do",
+            Some((Walk::Along, true)) => "resident, along planes",
+            Some((_, true)) => "resident, down columns",
+            Some((walk, false)) => walk.name(),
+        }
     }
 }
 
 impl Planner<'_> {
-    fn program(&self, kernel: Kernel, workgroup_size: u32, statistics: Statistics) -> Program {
+    fn program(&self, kernel: Kernel, statistics: Statistics) -> Program {
         Program {
             dtype: self.config.dtype,
             access: if self.shape.elements().is_multiple_of(4) { Access::Quad } else { Access::Word },
@@ -330,7 +328,7 @@ impl Planner<'_> {
             gamma: self.config.gamma,
             beta: self.config.beta,
             relu: self.config.activation == Activation::Relu,
-            ..Program::new(kernel, workgroup_size)
+            ..Program::new(kernel, 1)
         }
     }
 
@@ -343,19 +341,12 @@ impl Planner<'_> {
     }
 
     fn walk(&mut self, program: Program, geometry: &Geometry) -> Result<(), Error> {
-        let aligned = match geometry.walk {
-            Walk::Rows => {
-                let columns = geometry.parameters.columns;
-                let full = columns.is_multiple_of(geometry.lanes_x * geometry.blocks);
-                full && self.shape.elements().is_multiple_of(4 * columns)
-            }
-            _ => self.shape.inner().is_multiple_of(4),
-        };
         let program = Program {
             walk: Some(geometry.walk),
+            workgroup_size: geometry.lanes,
             lanes_x: geometry.lanes_x,
             blocks: geometry.blocks,
-            aligned,
+            aligned: geometry.aligned,
             ..program
         };
         for (parameters, window) in geometry.windows(self.shape, self.config.dtype, self.facts)? {
@@ -373,7 +364,7 @@ impl Planner<'_> {
     fn reduce(&mut self, kernel: Kernel, statistics: Statistics) -> Result<u32, Error> {
         let geometry = Geometry::reduce(self.shape, &self.tuning);
         let mask = kernel == Kernel::BackwardPartial && self.keeps_mask();
-        self.walk(Program { mask, ..self.program(kernel, self.tuning.reduce_lanes, statistics) }, &geometry)?;
+        self.walk(Program { mask, ..self.program(kernel, statistics) }, &geometry)?;
         Ok(geometry.parameters.slots)
     }
 
@@ -388,13 +379,53 @@ impl Planner<'_> {
             Kernel::ScaleShift if mask => Geometry::groups(self.shape, &self.tuning),
             _ => Geometry::apply(self.shape, &self.tuning),
         };
-        let program = Program {
-            residual: self.config.residual,
-            mask,
-            ..self.program(kernel, self.tuning.apply_lanes, statistics)
-        };
+        let program = Program { residual: self.config.residual, mask, ..self.program(kernel, statistics) };
         self.walk(program, &geometry)?;
         Ok(geometry.reason)
+    }
+
+    /// All of an operation in one dispatch, where that can be; returns why.
+    fn resident(&mut self, program: Program, tensors: u32) -> Result<Option<&'static str>, Error> {
+        // A channel lies all over the tensor, which no window shows. So that the bits do not depend on a device's limit,
+        // the choice is made by WebGPU's: what it does not bind whole is streamed on every device.
+        let bytes = self.config.dtype.tensor_bytes(u64::from(self.shape.elements()));
+        let limit = DeviceFacts::FLOOR.binding_bytes;
+        // The words of a mask are shared by channels.
+        if bytes > limit || self.facts.binding_bytes < limit || self.keeps_mask() {
+            return Ok(None);
+        }
+        let row = if self.shape.inner() == 1 { self.shape.channels() } else { self.shape.inner() };
+        let access = match (row.is_multiple_of(4), self.config.dtype) {
+            (true, _) => Access::Quad,
+            (false, DType::F32) => Access::Element,
+            // Two channels share a word.
+            (false, _) => return Ok(None),
+        };
+        let Some(geometry) = Geometry::resident(self.shape, access, tensors, &self.tuning) else { return Ok(None) };
+        let program = Program { access, residual: self.config.residual, ..program };
+        if program.arguments().len() > self.facts.storage_buffers as usize {
+            return Ok(None);
+        }
+        self.walk(program, &geometry)?;
+        Ok(Some(geometry.reason))
+    }
+
+    /// Training without the running update; returns how many times a tensor moves, and why.
+    fn training(&mut self) -> Result<(u64, &'static str), Error> {
+        let empty = self.shape.elements() == 0;
+        if !empty {
+            let program = self.program(Kernel::TrainingResident, Statistics::Saved);
+            if let Some(reason) = self.resident(program, 1)? {
+                return Ok((2, reason));
+            }
+        }
+        let slots = if empty { 0 } else { self.reduce(Kernel::MomentsPartial, Statistics::Saved)? };
+        self.per_channel(Program::new(Kernel::MomentsMerge, self.tuning.merge_lanes), slots)?;
+        let reason = match empty {
+            true => "an empty batch has nothing to normalise",
+            false => self.apply(Kernel::ScaleShift, Statistics::Saved, self.keeps_mask())?,
+        };
+        Ok((3, reason))
     }
 
     /// A pass over the channels alone, with as many lanes to a channel as its records can use.
@@ -444,6 +475,18 @@ impl Planner<'_> {
         let parameters = gradients.parameters != ParameterGradients::None && (self.config.gamma || self.config.beta);
         let tensor = self.config.dtype.tensor_bytes(u64::from(self.shape.elements()));
         let mut bytes = 12 * 4 * u64::from(self.shape.channels());
+        // Where the statistics are given and the parameters' gradients not wanted, one pass does already.
+        if gradients.input && !empty && (parameters || training) {
+            let program = Program {
+                dgamma: parameters && self.config.gamma,
+                dbeta: parameters && self.config.beta,
+                accumulate,
+                ..self.program(Kernel::BackwardResident, statistics)
+            };
+            if let Some(reason) = self.resident(program, 2)? {
+                return Ok((bytes + 3 * tensor, reason));
+            }
+        }
         if parameters || (training && gradients.input) {
             let mut slots = 0;
             if !empty {

@@ -13,24 +13,30 @@ pub enum Kernel {
     RunningUpdate,
     /// Normalise, scale, shift.
     ScaleShift,
+    /// All of training, where channels fit the registers of a workgroup.
+    TrainingResident,
     /// Sums of backward over one part of each channel.
     BackwardPartial,
     /// Sums of each channel into gradients and coefficients.
     BackwardMerge,
     /// Gradient of the input.
     BackwardInput,
+    /// All of backward, where channels fit the registers of a workgroup.
+    BackwardResident,
 }
 
 impl Kernel {
     /// Every kernel.
-    pub const ALL: [Kernel; 7] = [
+    pub const ALL: [Kernel; 9] = [
         Kernel::MomentsPartial,
         Kernel::MomentsMerge,
         Kernel::RunningUpdate,
         Kernel::ScaleShift,
+        Kernel::TrainingResident,
         Kernel::BackwardPartial,
         Kernel::BackwardMerge,
         Kernel::BackwardInput,
+        Kernel::BackwardResident,
     ];
 
     /// The stem: file, entry point and label.
@@ -43,7 +49,14 @@ impl Kernel {
             Kernel::BackwardPartial => "backward_partial",
             Kernel::BackwardMerge => "backward_merge",
             Kernel::BackwardInput => "backward_input",
+            Kernel::TrainingResident => "training_resident",
+            Kernel::BackwardResident => "backward_resident",
         }
+    }
+
+    /// Whether it holds whole channels in registers, so that each value is read once.
+    pub const fn is_resident(self) -> bool {
+        matches!(self, Kernel::TrainingResident | Kernel::BackwardResident)
     }
 }
 
@@ -79,6 +92,8 @@ pub enum Access {
     Quad,
     /// One storage word at a time: where the element count is not a multiple of 4, so that the last quad is incomplete.
     Word,
+    /// One element at a time, neighbours by neighbouring lanes: where a resident channel does not begin with a quad.
+    Element,
 }
 
 /// Where the statistics come from.
@@ -197,7 +212,7 @@ pub struct Program {
     /// How wide an access is.
     pub access: Access,
     /// Whether inner is a multiple of 4, so that no quad is shared by planes; along rows, whether every group of columns
-    /// is full and every row complete.
+    /// is full and every row complete; in a resident kernel, whether every lane has all its blocks.
     pub aligned: bool,
     /// Where the statistics come from.
     pub statistics: Statistics,
@@ -241,7 +256,7 @@ pub struct Program {
     pub workgroup_size: u32,
     /// Lanes in x where lanes are two-dimensional.
     pub lanes_x: u32,
-    /// Columns that a lane holds along rows.
+    /// Columns that a lane holds along rows; quads of a channel that it holds in a resident kernel.
     pub blocks: u32,
 }
 
@@ -318,6 +333,14 @@ impl Program {
                 add(true, Y, true);
                 add(self.mask, Mask, true);
             }
+            Kernel::TrainingResident => {
+                add(!self.in_place, X, false);
+                add(self.residual, Residual, false);
+                add(self.gamma, Gamma, false);
+                add(self.beta, Beta, false);
+                add(true, Y, true);
+                add(true, Saved, true);
+            }
             Kernel::BackwardPartial => {
                 add(true, X, false);
                 add(true, Dy, false);
@@ -352,6 +375,19 @@ impl Program {
                 add(saved, Coefficients, false);
                 add(true, Dx, true);
                 add(self.residual, Dresidual, true);
+            }
+            Kernel::BackwardResident => {
+                add(true, X, false);
+                add(!self.in_place, Dy, false);
+                add(saved, Saved, false);
+                add(!saved, RunningMean, false);
+                add(!saved, RunningVariance, false);
+                add(self.gamma, Gamma, false);
+                add(self.beta && self.relu, Beta, false);
+                add(true, Dx, true);
+                add(self.residual, Dresidual, true);
+                add(self.dgamma, Dgamma, true);
+                add(self.dbeta, Dbeta, true);
             }
         }
         list

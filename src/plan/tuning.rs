@@ -1,7 +1,7 @@
 //! The numbers that belong to an adapter and never to a shader.
 
 use super::facts::{AdapterKind, DeviceFacts};
-use super::geometry::ROWS_GROUP;
+use super::geometry::{RESIDENT_BLOCKS, ROWS_GROUP};
 
 /// Sizes and thresholds for one kind of adapter. Results are right under any values; only the speed changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,16 @@ pub struct Tuning {
     pub row_blocks: u32,
     /// Columns that the lanes of a workgroup span where rows are long, as a divisor of the lanes (1: all lanes in x).
     pub column_rows: u32,
+    /// Invocations of a resident workgroup, at least; a power of two.
+    pub resident_lanes_min: u32,
+    /// Invocations of a resident workgroup, at most; a power of two.
+    pub resident_lanes_max: u32,
+    /// Quads that a lane of a resident workgroup holds, at most, x and dy together; 0 where no channel stays resident.
+    pub resident_blocks: u32,
+    /// Whether channels that do not begin with a quad may stay resident, which takes accesses of single elements.
+    pub resident_elements: bool,
+    /// Lanes that share a column in a resident workgroup, at most; a power of two.
+    pub resident_rows: u32,
 }
 
 impl Tuning {
@@ -53,6 +63,16 @@ impl Tuning {
                     // such rows cost 1.8 copies, with 16 they cost 1.05).
                     row_blocks: 16,
                     column_rows: 1,
+                    // Eight vectors that meet twice cost less than a second pass; with sixteen and more they cost more
+                    // (measured on lavapipe: 3.0 copies for 64 vectors, where streaming takes 2.1).
+                    resident_lanes_min: lanes,
+                    resident_lanes_max: 8 * lanes,
+                    resident_blocks: 16,
+                    // An access of one element costs as much as one of four (measured on lavapipe: 7 copies for planes
+                    // of 7 × 7, where streaming takes 3).
+                    resident_elements: false,
+                    // Rows are read in the order of memory only if each workgroup goes on where the last one ended.
+                    resident_rows: 1,
                 }
             }
             // 256 invocations of four 16-byte accesses are the common optimum in published WebGPU copy measurements.
@@ -68,6 +88,11 @@ impl Tuning {
                 apply_along_quads: 4096,
                 row_blocks: 0,
                 column_rows: 8,
+                resident_lanes_min: 64,
+                resident_lanes_max: 256,
+                resident_blocks: 16,
+                resident_elements: true,
+                resident_rows: 32,
             },
         };
         tuning.fitted(facts)
@@ -96,6 +121,11 @@ impl Tuning {
             apply_along_quads: self.apply_along_quads.max(4),
             row_blocks: if rows_fit { self.row_blocks.min(16).next_power_of_two() } else { 0 },
             column_rows: lanes(self.column_rows).min(reduce_lanes),
+            resident_lanes_min: lanes(self.resident_lanes_min),
+            resident_lanes_max: lanes(self.resident_lanes_max.max(self.resident_lanes_min)),
+            resident_blocks: self.resident_blocks.min(RESIDENT_BLOCKS),
+            resident_elements: self.resident_elements,
+            resident_rows: lanes(self.resident_rows),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use wgpu_batchnorm::plan::{DeviceFacts, Operation, Plan, Tuning};
-use wgpu_batchnorm::{Config, DType, Gradients, Shape, TrainingBuffers};
+use wgpu_batchnorm::{BatchNorm, Config, DType, Gradients, Options, Shape, TrainingBuffers};
 
 use crate::Stub;
 
@@ -108,26 +108,43 @@ fn recording_allocates_nothing_of_ours() {
     stub.is_clean();
 }
 
+fn prepare(norms: &BatchNorm, n: usize) {
+    let shape = Shape::nchw(n, 8, 16, 16).unwrap();
+    for config in [Config::pytorch(), Config { epsilon: 0.1, ..Config::keras() }] {
+        norms.training(&shape, &config).unwrap();
+        norms.inference(&shape, &config).unwrap();
+        norms.backward(&shape, &config, Gradients::ALL).unwrap();
+    }
+}
+
 #[test]
 fn a_program_is_compiled_once_whatever_the_shapes() {
     let stub = Stub::new();
-    let prepare = |n: usize| {
-        let shape = Shape::nchw(n, 8, 16, 16).unwrap();
-        for config in [Config::pytorch(), Config { epsilon: 0.1, ..Config::keras() }] {
-            stub.norms.training(&shape, &config).unwrap();
-            stub.norms.inference(&shape, &config).unwrap();
-            stub.norms.backward(&shape, &config, Gradients::ALL).unwrap();
-        }
-    };
-    assert_eq!(stub.norms.pipelines(), 0, "nothing is compiled before it is needed");
-    prepare(4);
-    let compiled = stub.norms.pipelines();
-    let clone = stub.norms.clone();
-    (5..40).for_each(prepare);
-    assert_eq!((stub.norms.pipelines(), clone.pipelines()), (compiled, compiled));
+    let tuning = Tuning { resident_blocks: 0, ..stub.norms.tuning().clone() };
+    let options = Options { tuning: Some(tuning), ..Options::default() };
+    let norms = BatchNorm::with_options(&stub.device, options).unwrap();
+    assert_eq!(norms.pipelines(), 0, "nothing is compiled before it is needed");
+    prepare(&norms, 4);
+    let compiled = norms.pipelines();
+    let clone = norms.clone();
+    (5..40).for_each(|n| prepare(&norms, n));
+    assert_eq!((norms.pipelines(), clone.pipelines()), (compiled, compiled));
     let half = Config { dtype: DType::F16, ..Config::pytorch() };
     clone.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
-    assert_eq!(stub.norms.pipelines(), compiled + 1, "all clones share the pipelines");
+    assert_eq!(norms.pipelines(), compiled + 1, "all clones share the pipelines");
+    stub.is_clean();
+}
+
+/// A resident program holds so many quads in so many lanes; of these there are few.
+#[test]
+fn resident_programs_are_few() {
+    let stub = Stub::new();
+    let norms = &stub.norms;
+    (1..70).for_each(|n| prepare(norms, n));
+    let compiled = norms.pipelines();
+    (1..70).for_each(|n| prepare(norms, n));
+    assert_eq!(norms.pipelines(), compiled, "each is compiled once");
+    assert!(compiled <= 60, "{compiled} programs for 69 shapes of 3 operations in 2 configurations");
     stub.is_clean();
 }
 

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use wgpu_batchnorm::plan::{Count, DeviceFacts, Dispatch, Kernel, Operation, Plan, Tuning, Walk, Window};
+use wgpu_batchnorm::plan::{
+    Access, Count, DeviceFacts, Dispatch, Kernel, Operation, Plan, Program, Tuning, Walk, Window,
+};
 use wgpu_batchnorm::{Activation, Config, DType, Error, Gradients, ParameterGradients, RunningVariance, Shape};
 
 const OPERATIONS: [Operation; 14] = [
@@ -45,6 +47,10 @@ prop_compose! {
         along in proptest::array::uniform2(0u32..100),
         row_blocks in 0u32..40,
         column_rows in 0u32..5,
+        resident_lanes in proptest::array::uniform2(0u32..9),
+        resident_blocks in 0u32..20,
+        resident_elements in any::<bool>(),
+        resident_rows in 0u32..7,
     ) -> Tuning {
         Tuning {
             reduce_lanes: 1 << lanes[0],
@@ -58,6 +64,11 @@ prop_compose! {
             apply_along_quads: along[1],
             row_blocks,
             column_rows: 1 << column_rows,
+            resident_lanes_min: 1 << resident_lanes[0],
+            resident_lanes_max: 1 << resident_lanes[1],
+            resident_blocks,
+            resident_elements,
+            resident_rows: 1 << resident_rows,
         }
     }
 }
@@ -113,6 +124,9 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
     let (p, program) = (&dispatch.parameters, &dispatch.program);
     let [outer, channels, inner, elements] =
         [shape.outer(), shape.channels(), shape.inner(), shape.elements()].map(u64::from);
+    if program.kernel.is_resident() {
+        return resident_elements(shape, program, column);
+    }
     let [part, column] = [part, column].map(u64::from);
     let [planes_per_part, chunk, chunks, rows_per_part] =
         [p.planes_per_part, p.chunk, p.chunks, p.rows_per_part].map(u64::from);
@@ -168,6 +182,34 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
         None => {}
     }
     ranges.retain(|range| !range.is_empty());
+    ranges
+}
+
+/// Elements that a resident workgroup holds: those of each block of each lane, as far as they are there.
+fn resident_elements(shape: &Shape, program: &Program, column: u32) -> Vec<std::ops::Range<u64>> {
+    let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
+    let (lanes, lanes_x, blocks) = (program.workgroup_size, program.lanes_x, program.blocks);
+    // Elements of a unit, units of a block, and the distance of these.
+    let (unit, strands) = if program.access == Access::Element { (1, 4) } else { (4, 1) };
+    let mut ranges = Vec::new();
+    for (lane, block, strand) in
+        (0..lanes).flat_map(|l| (0..blocks).flat_map(move |b| (0..strands).map(move |s| (l, b, s))))
+    {
+        let (lane_x, group) = (lane % lanes_x, lane / lanes_x);
+        let place = if program.walk == Some(Walk::Along) {
+            let body = inner / unit;
+            let number = (group * lanes_x * blocks + block * lanes_x) * strands + lane_x + strand * lanes_x;
+            let place = (number / body * channels + column) * body + number % body;
+            Some(place).filter(|_| program.aligned || number < outer * body)
+        } else {
+            let row = group + block * (lanes / lanes_x);
+            let of_row = column * lanes_x * strands + lane_x + strand * lanes_x;
+            let exists = row < outer && of_row * unit < channels;
+            Some(row * (channels / unit) + of_row).filter(|_| program.aligned || exists)
+        };
+        let start = |place: u32| u64::from(place) * u64::from(unit);
+        ranges.extend(place.map(|place| start(place)..start(place) + u64::from(unit)));
+    }
     ranges
 }
 

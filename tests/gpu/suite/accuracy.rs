@@ -7,12 +7,12 @@ use wgpu_batchnorm::host::{Gpu, Inputs, Outputs, Placement, execute, execute_pla
 use wgpu_batchnorm::plan::{Kernel, Operation, Walk};
 use wgpu_batchnorm::{Activation, Config, DType, Gradients, ParameterGradients, Shape, reference};
 
-use super::{Outcome, both_tunings, channel_of, check, layouts, noise, same_bits_where, text};
+use super::{Outcome, channel_of, check, layouts, noise, same_bits_where, text, tunings};
 
 /// Holds [`super::LAYOUTS`] to their purpose.
 pub async fn layouts_reach_every_walk(gpu: &Gpu) -> Outcome {
     let mut reached: BTreeSet<&str> = BTreeSet::new();
-    for gpu in both_tunings(gpu)? {
+    for gpu in tunings(gpu)? {
         for shape in layouts()? {
             let masked = Config { residual: true, activation: Activation::Relu, ..Config::pytorch() };
             for config in [Config::pytorch(), masked] {
@@ -63,7 +63,7 @@ async fn train(gpu: &Gpu, shape: &Shape, config: &Config, x: &[f32], beta: f32) 
 /// Rule: the variance within 1e-5 up to a mean of 1e4 standard deviations, 1e-4 at 1e5, and never negative.
 pub async fn variance_is_exact_at_large_means_on_every_walk(gpu: &Gpu) -> Outcome {
     let starts = ["plain", "the first value is 0", "the first row is 0", "the first tile is constant"];
-    for gpu in both_tunings(gpu)? {
+    for gpu in tunings(gpu)? {
         for shape in layouts()? {
             let inner = shape.inner() as usize;
             let row = inner.min(224);
@@ -111,7 +111,7 @@ pub async fn variance_is_exact_at_large_means_on_every_walk(gpu: &Gpu) -> Outcom
 }
 
 pub async fn a_constant_channel_has_no_variance_and_becomes_beta(gpu: &Gpu) -> Outcome {
-    for (turn, gpu) in both_tunings(gpu)?.into_iter().enumerate() {
+    for (turn, gpu) in tunings(gpu)?.into_iter().enumerate() {
         for (index, shape) in layouts()?.into_iter().enumerate() {
             for dtype in [DType::F32, [DType::F16, DType::Bf16][(index + turn) % 2]] {
                 // In some channels only, so that its neighbours are of other kinds.
@@ -149,7 +149,7 @@ pub async fn a_constant_channel_has_no_variance_and_becomes_beta(gpu: &Gpu) -> O
 /// `variance + epsilon = 0`: inverse_std is 0, so that y is beta and dx is 0, not infinite.
 pub async fn a_constant_channel_without_epsilon_has_no_gradient(gpu: &Gpu) -> Outcome {
     let config = Config { epsilon: 0.0, ..Config::pytorch() };
-    for gpu in both_tunings(gpu)? {
+    for gpu in tunings(gpu)? {
         for shape in layouts()? {
             let channels = shape.channels() as usize;
             let x = vec![123.456f32; shape.elements() as usize];
@@ -202,7 +202,7 @@ pub async fn a_channel_of_more_than_2_to_24_values_has_the_right_mean(gpu: &Gpu)
 
 /// The other channels do not merely stay finite: not one bit of them changes.
 pub async fn not_a_number_stays_in_its_channel(gpu: &Gpu) -> Outcome {
-    for gpu in both_tunings(gpu)? {
+    for gpu in tunings(gpu)? {
         for shape in layouts()? {
             for (dtype, activation) in [(DType::F32, Activation::None), (DType::F16, Activation::Relu)] {
                 let config = Config { dtype, activation, running_update: true, ..Config::pytorch() };
@@ -252,7 +252,7 @@ pub async fn not_a_number_stays_in_its_channel(gpu: &Gpu) -> Outcome {
 }
 
 pub async fn no_gradient_in_means_none_out(gpu: &Gpu) -> Outcome {
-    for (turn, gpu) in both_tunings(gpu)?.into_iter().enumerate() {
+    for (turn, gpu) in tunings(gpu)?.into_iter().enumerate() {
         for (index, shape) in layouts()?.into_iter().enumerate() {
             for dtype in [DType::F32, [DType::F16, DType::Bf16][(index + turn) % 2]] {
                 let channels = shape.channels() as usize;
@@ -290,7 +290,7 @@ pub async fn no_gradient_in_means_none_out(gpu: &Gpu) -> Outcome {
 /// all but the part that is common to a channel (the errors of its two sums) cancels.
 pub async fn gradients_of_the_input_cancel_in_each_channel(gpu: &Gpu) -> Outcome {
     let config = Config::pytorch();
-    for gpu in both_tunings(gpu)? {
+    for gpu in tunings(gpu)? {
         for shape in layouts()? {
             let channels = shape.channels() as usize;
             let x: Vec<f32> = (0..shape.elements() as usize).map(|i| (noise(i) * 2.0 + 1.0) as f32).collect();

@@ -7,7 +7,7 @@ use wgpu_batchnorm::plan::Operation;
 use wgpu_batchnorm::reference::{self, Apply, Backward};
 use wgpu_batchnorm::{Config, DType, Gradients, Shape};
 
-use super::{Outcome, both_tunings, check, noise, text};
+use super::{Outcome, check, noise, text, tunings};
 
 /// `(N, C, H, W)`: planes long and short, aligned and not; channels few, odd and many; with the channels last, below and
 /// above what a cache holds.
@@ -20,7 +20,7 @@ pub async fn channels_first_and_last_agree(gpu: &Gpu) -> Outcome {
     let swapped = |i: usize| 1 - i;
     check(hold("y", [&one, &other], [0.25, 0.0].iter(), swapped).is_ok(), || "equal results differ".to_owned())?;
     check(hold("y", [&one, &other], [0.24, 0.0].iter(), swapped).is_err(), || "a difference passes".to_owned())?;
-    for gpu in both_tunings(gpu)? {
+    for gpu in tunings(gpu)? {
         for (index, image) in IMAGES.into_iter().enumerate() {
             for dtype in [DType::F32, [DType::F16, DType::Bf16][index % 2]] {
                 agree(&gpu, image, dtype).await.map_err(|e| format!("{image:?} {dtype}: {e}"))?;

@@ -127,12 +127,16 @@ fn tuning_of(gpu: &Gpu, kind: AdapterKind) -> Tuning {
     Tuning::for_device(&DeviceFacts { kind, ..gpu.norms().facts().clone() })
 }
 
-/// The same device under the tunings of a processor and of a graphics processor: all walks between them.
-fn both_tunings(gpu: &Gpu) -> Result<Vec<Gpu>, String> {
+/// The same device under the tunings of a processor and of a graphics processor, where nothing stays resident, and where
+/// what fits does: all walks between them.
+fn tunings(gpu: &Gpu) -> Result<Vec<Gpu>, String> {
     if BRIEF {
         return Ok(vec![gpu.clone()]);
     }
-    [AdapterKind::Cpu, AdapterKind::Gpu].into_iter().map(|kind| with_tuning(gpu, tuning_of(gpu, kind))).collect()
+    let table = |kind| tuning_of(gpu, kind);
+    let streaming = |kind| Tuning { resident_blocks: 0, ..table(kind) };
+    let all = [streaming(AdapterKind::Cpu), streaming(AdapterKind::Gpu), table(AdapterKind::Gpu)];
+    all.into_iter().map(|tuning| with_tuning(gpu, tuning)).collect()
 }
 
 /// Another device on the same adapter, with other limits.
@@ -144,7 +148,7 @@ async fn sibling(gpu: &Gpu, limits: wgpu::Limits) -> Result<Gpu, String> {
     Gpu::select_with(Some(&index), limits, Options::default()).await.map_err(text)
 }
 
-/// Shapes that between them reach every walk under [`both_tunings`].
+/// Shapes that between them reach every walk under [`tunings`].
 const LAYOUTS: [(&[usize], isize); 8] = [
     // Planes of every length and alignment: along them, across them, and as columns.
     (&[3, 2, 60, 61], 1),

@@ -6,7 +6,7 @@ use wgpu_batchnorm::host::{Gpu, Inputs, Outputs, Placement, execute, execute_pla
 use wgpu_batchnorm::plan::Operation;
 use wgpu_batchnorm::{Activation, Config, DType, Gradients, Momentum, Shape, reference};
 
-use super::{BRIEF, Outcome, both_tunings, check, layouts, noise, same_bits, sibling, text};
+use super::{BRIEF, Outcome, check, layouts, noise, same_bits, sibling, text, tunings};
 
 const OPERATIONS: [Operation; 5] = [
     Operation::Training,
@@ -57,7 +57,7 @@ fn configs() -> [Config; 3] {
 }
 
 pub async fn one_buffer_and_in_place_give_the_same_bits(gpu: &Gpu) -> Outcome {
-    for (turn, gpu) in both_tunings(gpu)?.into_iter().enumerate() {
+    for (turn, gpu) in tunings(gpu)?.into_iter().enumerate() {
         for (index, shape) in layouts()?.into_iter().enumerate().step_by(if BRIEF { 2 } else { 1 }) {
             // Each layout takes its turn with a configuration: compiling all programs of all three takes minutes.
             for config in [configs()[(index + turn) % 3]] {

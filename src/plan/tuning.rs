@@ -90,7 +90,8 @@ impl Tuning {
                 column_rows: 8,
                 resident_lanes_min: 64,
                 resident_lanes_max: 256,
-                resident_blocks: 16,
+                // 64 to 100 registers a lane; with 16 AMD's compiler takes 136 to 208 and spills (`benches/shader-stats.md`).
+                resident_blocks: 8,
                 resident_elements: true,
                 resident_rows: 32,
             },

@@ -135,6 +135,11 @@ pub fn streaming(assembly: &str) -> Option<Loop> {
     loops(assembly).into_iter().filter(|l| l.bytes_loaded() > 0).max_by_key(Loop::bytes_loaded)
 }
 
+/// A program without a streaming loop, as a whole.
+pub fn whole(assembly: &str) -> Loop {
+    count(&instructions(assembly))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -110,7 +110,7 @@ fn family(dump: Option<&Path>) -> Result<(), String> {
             let text = format!("; {}, wave {}\n{}", programs::variant(program), compiled.wave, compiled.assembly);
             std::fs::write(&file, text).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
         }
-        findings.push(Finding::new(&compiled)?);
+        findings.push(Finding::new(program, &compiled)?);
     }
     let findings = Findings { title: compiler.title.clone(), findings };
     println!("{}", serde_json::to_string(&findings).map_err(|error| error.to_string())?);

@@ -57,6 +57,7 @@ pub fn programs() -> Result<Vec<Program>, Error> {
     // A buffer of the largest shape above is larger than the default allows.
     let facts = DeviceFacts { buffer_bytes: 1 << 30, binding_bytes: 1 << 30, ..DeviceFacts::FLOOR };
     let tuning = Tuning::for_device(&facts);
+    let streaming = Tuning { resident_blocks: 0, ..tuning.clone() };
     let mut seen = HashSet::new();
     let mut programs = Vec::new();
     for shape in shapes()? {
@@ -64,7 +65,9 @@ pub fn programs() -> Result<Vec<Program>, Error> {
             for dtype in DType::ALL {
                 for operation in operations() {
                     let config = Config { dtype, ..config };
-                    for dispatch in Plan::new(operation, &shape, &config, &facts, &tuning)?.dispatches {
+                    let resident = Plan::new(operation, &shape, &config, &facts, &tuning)?.dispatches;
+                    let streaming = Plan::new(operation, &shape, &config, &facts, &streaming)?.dispatches;
+                    for dispatch in resident.into_iter().chain(streaming) {
                         // Programs that differ only in what their kernel has no use for are one.
                         let program = dispatch.program;
                         let constants = format!("{:?}", shader::overrides(&program));
@@ -90,6 +93,7 @@ pub fn variant(program: &Program) -> String {
         (tensors, program.dtype.name()),
         (program.walk.is_some(), program.walk.map_or("", |w| w.name())),
         (tensors && program.access == Access::Word, "by words"),
+        (tensors && program.access == Access::Element, "by elements"),
         (uses("ALIGNED") && !program.aligned, "unaligned"),
         (program.statistics == Statistics::Running, "running statistics"),
         (bound(Argument::Gamma), "gamma"),
@@ -111,7 +115,11 @@ pub fn variant(program: &Program) -> String {
         rows if uses("LANES_X") => format!("{}×{rows}", program.lanes_x),
         _ => program.workgroup_size.to_string(),
     };
-    format!("{}, {lanes} lanes", words.join(", ")).trim_start_matches(", ").to_owned()
+    let lanes = match program.kernel.is_resident() {
+        true => format!("{lanes} lanes of {} quad{}", program.blocks, if program.blocks == 1 { "" } else { "s" }),
+        false => format!("{lanes} lanes"),
+    };
+    format!("{}, {lanes}", words.join(", ")).trim_start_matches(", ").to_owned()
 }
 
 /// Whether a program is of a plain layer: gamma and beta, nothing fused.

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
-use wgpu_batchnorm::plan::{Access, Program, Walk};
+use wgpu_batchnorm::plan::{Access, Kernel, Program, Walk};
 
-use crate::assembly::{Loop, streaming};
+use crate::assembly::{Loop, streaming, whole};
 use crate::compile::Compiled;
 use crate::programs::{is_plain, variant};
 
@@ -35,11 +35,12 @@ pub struct Finding {
     /// Waves that fit a SIMD unit at once.
     pub waves: u64,
     pub instructions: u64,
+    /// The streaming loop; of a resident kernel, which has none, all of it.
     pub streaming: Option<Loop>,
 }
 
 impl Finding {
-    pub fn new(compiled: &Compiled) -> Result<Self, String> {
+    pub fn new(program: &Program, compiled: &Compiled) -> Result<Self, String> {
         let statistic = |name: &str| {
             let found = compiled.statistics.iter().find(|(n, _)| n == name);
             found.map(|(_, count)| *count).ok_or_else(|| format!("this Mesa does not report \"{name}\""))
@@ -50,7 +51,10 @@ impl Finding {
             scratch_bytes: statistic("Scratch size")?,
             waves: statistic("Subgroups per SIMD")?,
             instructions: statistic("Instructions")?,
-            streaming: streaming(&compiled.assembly),
+            streaming: match program.kernel.is_resident() {
+                true => Some(whole(&compiled.assembly)),
+                false => streaming(&compiled.assembly),
+            },
         })
     }
 }
@@ -99,6 +103,18 @@ fn broken(program: &Program, finding: &Finding) -> Vec<String> {
         return list;
     };
     let quad = 4 * program.dtype.bytes();
+    if program.kernel.is_resident() {
+        // What a lane holds, it loads at once, each quad whole; beside it are the values of a channel.
+        let held = u64::from(program.blocks) * if program.kernel == Kernel::BackwardResident { 2 } else { 1 };
+        let whole: u64 = streaming.loads.range(quad..).map(|(_, count)| count).sum();
+        if whole < held && program.access != Access::Element {
+            list.push(format!("loads {whole} whole quads of the {held} that a lane holds"));
+        }
+        if streaming.in_flight < held.min(IN_FLIGHT) {
+            list.push(format!("has {} loads in flight, of {held} quads that a lane holds", streaming.in_flight));
+        }
+        return list;
+    }
     let narrow: Vec<u64> =
         streaming.loads.keys().chain(streaming.stores.keys()).copied().filter(|width| *width < quad).collect();
     if !narrow.is_empty() {
@@ -164,7 +180,8 @@ pub fn page(programs: &[Program], families: &[Findings]) -> String {
     page.push_str(
         "\nBelow are the programs of a plain layer, with gamma and beta and nothing fused. Each family's columns are vector\n\
          registers, the share of its waves that fit a SIMD unit at once, instructions in a trip of the streaming loop for\n\
-         each 16 bytes that it moves, and the most loads in flight there. Accesses are those of a trip, in bytes.\n\n",
+         each 16 bytes that it moves, and the most loads in flight there. Accesses are those of a trip, in bytes. A resident\n\
+         kernel has no such loop; its figures are of all that it does.\n\n",
     );
     page.push_str("| kernel | variant | accesses |");
     for family in &FAMILIES {
@@ -207,8 +224,6 @@ fn accesses(streaming: &Loop) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use wgpu_batchnorm::plan::Kernel;
 
     use super::*;
 

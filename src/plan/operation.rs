@@ -347,7 +347,7 @@ impl Planner<'_> {
             Walk::Rows => {
                 let columns = geometry.parameters.columns;
                 let full = columns.is_multiple_of(geometry.lanes_x * geometry.blocks);
-                full && self.shape.elements().is_multiple_of(4 * columns)
+                full && u64::from(self.shape.elements()).is_multiple_of(4 * u64::from(columns))
             }
             _ => self.shape.inner().is_multiple_of(4),
         };

@@ -1,7 +1,7 @@
 //! The numbers that belong to an adapter and never to a shader.
 
 use super::facts::{AdapterKind, DeviceFacts};
-use super::geometry::ROWS_GROUP;
+use super::geometry::{ROWS_GROUP, STRETCH_ELEMENTS};
 
 /// Sizes and thresholds for one kind of adapter. Results are right under any values; only the speed changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,20 +78,23 @@ impl Tuning {
         // A lane's largest state in workgroup memory is four moments records, 64 bytes.
         let memory_lanes = (facts.workgroup_memory / 64).max(1);
         let most = 1 << facts.workgroup_size.min(memory_lanes).max(1).ilog2();
-        let lanes = |n: u32| n.max(1).next_power_of_two().min(most);
+        let lanes = |n: u32| n.clamp(1, most).next_power_of_two();
         let (reduce_lanes, apply_lanes) = (lanes(self.reduce_lanes), lanes(self.apply_lanes));
         // A group has a column for each lane at least, and a column's largest state is 96 bytes.
         let rows_fit = self.row_blocks > 0
             && reduce_lanes.max(apply_lanes) <= ROWS_GROUP
             && facts.workgroup_memory >= 96 * ROWS_GROUP;
+        // What a workgroup reads lies within one binding of any device.
+        let most_quads = STRETCH_ELEMENTS / 4;
+        let part_quads_min = self.part_quads_min.clamp(reduce_lanes, most_quads);
         Self {
             reduce_lanes,
             apply_lanes,
             merge_lanes: lanes(self.merge_lanes),
             reduce_workgroups: self.reduce_workgroups.max(1),
-            part_quads_min: self.part_quads_min.max(reduce_lanes),
-            part_quads_max: self.part_quads_max.max(self.part_quads_min).max(reduce_lanes),
-            apply_quads: self.apply_quads.max(1),
+            part_quads_min,
+            part_quads_max: self.part_quads_max.clamp(part_quads_min, most_quads),
+            apply_quads: self.apply_quads.clamp(1, most_quads),
             reduce_along_quads: self.reduce_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
             row_blocks: if rows_fit { self.row_blocks.min(16).next_power_of_two() } else { 0 },

@@ -3,6 +3,10 @@
 use super::facts::{AdapterKind, DeviceFacts};
 use super::geometry::{ROWS_GROUP, STRETCH_ELEMENTS};
 
+/// Trips through its loops that an invocation is given, about and at most. llvmpipe stops an invocation's loops, without a
+/// word, at 65 535 trips of all of them together (`LP_MAX_TGSI_LOOP_ITERATIONS`), and what takes four trips is one here.
+pub const TRIPS: u32 = 16_384;
+
 /// Sizes and thresholds for one kind of adapter. Results are right under any values; only the speed changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
@@ -75,30 +79,36 @@ impl Tuning {
 
     /// The same numbers brought into the device's limits.
     pub fn fitted(&self, facts: &DeviceFacts) -> Self {
-        // A lane's largest state in workgroup memory is four moments records, 64 bytes.
-        let memory_lanes = (facts.workgroup_memory / 64).max(1);
-        let most = 1 << facts.workgroup_size.min(memory_lanes).max(1).ilog2();
+        let most = most_lanes(facts);
         let lanes = |n: u32| n.clamp(1, most).next_power_of_two();
         let (reduce_lanes, apply_lanes) = (lanes(self.reduce_lanes), lanes(self.apply_lanes));
         // A group has a column for each lane at least, and a column's largest state is 96 bytes.
         let rows_fit = self.row_blocks > 0
             && reduce_lanes.max(apply_lanes) <= ROWS_GROUP
             && facts.workgroup_memory >= 96 * ROWS_GROUP;
-        // What a workgroup reads lies within one binding of any device.
-        let most_quads = STRETCH_ELEMENTS / 4;
-        let part_quads_min = self.part_quads_min.clamp(reduce_lanes, most_quads);
+        // What a workgroup reads lies within one binding of any device; and a plane of a few quads is a trip of all lanes.
+        let most_reduced = (STRETCH_ELEMENTS / 4).min(TRIPS * reduce_lanes);
+        let most_applied = TRIPS * apply_lanes.min(4);
+        let part_quads_min = self.part_quads_min.clamp(reduce_lanes, most_reduced);
         Self {
             reduce_lanes,
             apply_lanes,
             merge_lanes: lanes(self.merge_lanes),
             reduce_workgroups: self.reduce_workgroups.max(1),
             part_quads_min,
-            part_quads_max: self.part_quads_max.clamp(part_quads_min, most_quads),
-            apply_quads: self.apply_quads.clamp(1, most_quads),
+            part_quads_max: self.part_quads_max.clamp(part_quads_min, most_reduced),
+            apply_quads: self.apply_quads.clamp(1, most_applied),
             reduce_along_quads: self.reduce_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
             row_blocks: if rows_fit { self.row_blocks.min(16).next_power_of_two() } else { 0 },
             column_rows: lanes(self.column_rows).min(reduce_lanes),
         }
     }
+}
+
+/// The most invocations that any kernel can have in a workgroup; a power of two.
+pub fn most_lanes(facts: &DeviceFacts) -> u32 {
+    // A lane's largest state in workgroup memory is four moments records, 64 bytes.
+    let memory_lanes = (facts.workgroup_memory / 64).max(1);
+    1 << facts.workgroup_size.min(memory_lanes).max(1).ilog2()
 }

@@ -279,6 +279,37 @@ fn covered(plan: &Plan, shape: &Shape) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Trips that an invocation makes through its loops, at most: a driver (llvmpipe) stops it at 65 535.
+fn trips(shape: &Shape, dispatch: &Dispatch) -> u64 {
+    let (p, program) = (&dispatch.parameters, &dispatch.program);
+    let lanes = u64::from(program.workgroup_size);
+    let lanes_y = lanes / u64::from(program.lanes_x);
+    let [outer, channels, inner] = [shape.outer(), shape.channels(), shape.inner()].map(u64::from);
+    let [planes, chunk, rows, slots] =
+        [p.planes_per_part, p.chunk, p.rows_per_part.min(p.rows), p.slots].map(u64::from);
+    let plane_quads = chunk.min(inner / 4 + 1);
+    match program.walk {
+        Some(Walk::Along) if matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial) => {
+            let planes = planes.min(outer);
+            (planes * plane_quads).div_ceil(lanes) + planes.div_ceil(lanes) + 4
+        }
+        Some(Walk::Along) => planes.min(outer * channels) * (1 + plane_quads.div_ceil(lanes)),
+        Some(Walk::Columns) => rows.div_ceil(lanes_y),
+        Some(Walk::Rows) => rows + 2 * u64::from(program.blocks),
+        Some(Walk::Groups) => 9 * chunk.div_ceil(lanes),
+        None if program.kernel == Kernel::RunningUpdate => channels.div_ceil(u64::from(p.workgroups) * lanes),
+        None => slots.div_ceil(4 * lanes_y),
+    }
+}
+
+fn loops_are_short(plan: &Plan, shape: &Shape) -> Result<(), TestCaseError> {
+    for dispatch in &plan.dispatches {
+        let trips = trips(shape, dispatch);
+        prop_assert!(trips < 65_535, "{trips} trips on {shape}: {dispatch:?}");
+    }
+    Ok(())
+}
+
 /// A hundredth of x, 1 MiB, 32 bytes a channel, or what it takes that no part is longer than a binding.
 fn scratch_is_little(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Result<(), TestCaseError> {
     let (elements, channels) = (u64::from(shape.elements()), u64::from(shape.channels()));
@@ -337,6 +368,7 @@ proptest! {
             Ok(plan) => {
                 sound(&plan, &shape, config.dtype, &facts)?;
                 scratch_is_little(&plan, &shape, config.dtype, &facts)?;
+                loops_are_short(&plan, &shape)?;
             }
             Err(Error::DeviceLimit { .. }) if beyond => {}
             Err(error) => prop_assert!(false, "{} of {shape} under {tuning:?}: {error}", OPERATIONS[operation].name()),
@@ -367,6 +399,7 @@ proptest! {
         let plan = plan.unwrap();
         sound(&plan, &shape, config.dtype, &facts)?;
         scratch_is_little(&plan, &shape, config.dtype, &facts)?;
+        loops_are_short(&plan, &shape)?;
         // Windows cut the same grid: as many workgroups as where everything is bound at once.
         let unlimited = DeviceFacts { binding_bytes: u64::MAX, ..facts.clone() };
         let whole = Plan::new(operation, &shape, &config, &unlimited, &tuning).unwrap();

@@ -99,6 +99,13 @@ pub fn list(scope: &Scope) -> Vec<Test> {
             run: Box::new(move |gpu| Box::pin(sweeps::random_cases_pass_with_other_tunings(gpu, others))),
         });
     }
+    let tunings = scope.sweep * 2 / 5;
+    if tunings > 0 && !BRIEF {
+        list.push(Test {
+            name: "random_cases_pass_and_repeat_under_random_tunings".to_owned(),
+            run: Box::new(move |gpu| Box::pin(sweeps::random_cases_pass_and_repeat_under_random_tunings(gpu, tunings))),
+        });
+    }
     if others > 0 {
         list.push(Test {
             name: "random_cases_pass_with_guarded_differences".to_owned(),
@@ -135,13 +142,14 @@ fn both_tunings(gpu: &Gpu) -> Result<Vec<Gpu>, String> {
     [AdapterKind::Cpu, AdapterKind::Gpu].into_iter().map(|kind| with_tuning(gpu, tuning_of(gpu, kind))).collect()
 }
 
-/// Another device on the same adapter, with other limits.
+/// Another device on the same adapter, with other limits and the same tuning.
 async fn sibling(gpu: &Gpu, limits: wgpu::Limits) -> Result<Gpu, String> {
     let own = gpu.device().adapter_info();
     let adapters = Gpu::adapters().await;
     let found = adapters.iter().find(|a| a.info.name == own.name && a.info.backend == own.backend);
     let index = found.map(|a| a.index.to_string()).ok_or("the adapter is gone")?;
-    Gpu::select_with(Some(&index), limits, Options::default()).await.map_err(text)
+    let options = Options { tuning: Some(gpu.norms().tuning().clone()), ..Options::default() };
+    Gpu::select_with(Some(&index), limits, options).await.map_err(text)
 }
 
 /// Shapes that between them reach every walk under [`both_tunings`].

@@ -9,6 +9,7 @@ pub const TRIPS: u32 = 16_384;
 
 /// Sizes and thresholds for one kind of adapter. Results are right under any values; only the speed changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "tune", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tuning {
     /// Invocations of a reducing workgroup; a power of two.
     pub reduce_lanes: u32,

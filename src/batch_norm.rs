@@ -131,6 +131,13 @@ impl BatchNorm {
         Self { kernels: Arc::new(kernels) }
     }
 
+    /// The same under another tuning, brought into the device's limits; the pipelines are shared.
+    pub fn with_tuning(&self, tuning: &Tuning) -> Self {
+        let mut kernels = Kernels::clone(&self.kernels);
+        kernels.tuning = tuning.fitted(&kernels.facts);
+        Self { kernels: Arc::new(kernels) }
+    }
+
     pub(crate) fn prepare<K: Kind>(
         &self,
         operation: Operation,

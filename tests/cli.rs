@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 use wgpu_batchnorm::host::{State, files};
+use wgpu_batchnorm::plan::{DeviceFacts, Tuning};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
 const CONFORMANCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
@@ -15,8 +16,15 @@ fn without_adapter(arguments: &[&str]) -> Output {
     program().env("WGPU_BACKEND", "noop").args(arguments).output().unwrap()
 }
 
+/// The program under the built-in tunings, whatever this user has measured.
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_batchnorm"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_batchnorm"));
+    program.env("BATCHNORM_TUNING", "none");
+    // EGL tells on stderr where it lacks one.
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        program.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    }
+    program
 }
 
 /// Whether this machine has an adapter; the GPU suite is what fails where it has none.
@@ -82,7 +90,7 @@ impl Folder {
 
 #[test]
 fn help_teaches_with_examples() {
-    for command in [&[][..], &["adapters"], &["explain"], &["run"], &["check"], &["bench"], &["compare"]] {
+    for command in [&[][..], &["adapters"], &["explain"], &["run"], &["check"], &["bench"], &["compare"], &["tune"]] {
         let text = succeeds(without_adapter(&[command, &["--help"]].concat()));
         assert!(text.contains("Examples:\n  batchnorm "), "{command:?}\n{text}");
     }
@@ -534,4 +542,81 @@ fn a_pipe_sees_no_progress_and_quiet_leaves_only_what_matters() {
     assert!(!stdout.contains('\r') && !stdout.contains('\u{1b}') && stderr.is_empty(), "{stdout}\n{stderr}");
     let quiet = without_adapter(&["bench", "--shapes", "2,8,7,7", "--rounds", "1", "--device", "cpu", "--quiet"]);
     assert_eq!(texts(&quiet), (String::new(), String::new()));
+}
+
+/// A file of tunings with one for an adapter as `adapters --json` tells of it.
+fn tunings(adapter: &Value, version: &str) -> Vec<u8> {
+    let entry = serde_json::json!({
+        "adapter": adapter["name"], "backend": adapter["backend"], "driver": adapter["driver"],
+        "driver_info": adapter["driver_info"], "version": version,
+        "tuning": Tuning { reduce_workgroups: 3, ..Tuning::for_device(&DeviceFacts::SOFTWARE) },
+    });
+    serde_json::json!({ "schema": 1, "tunings": [entry] }).to_string().into_bytes()
+}
+
+#[test]
+fn a_kept_tuning_is_in_force_and_told_and_forgotten() {
+    if !has_adapter() {
+        return;
+    }
+    let folder = Folder::new();
+    let (list, file) = (folder.text("adapters.json"), folder.text("tuning.json"));
+    let under = |arguments: &[&str]| program().env("BATCHNORM_TUNING", &file).args(arguments).output().unwrap();
+    let adapters = ["adapters", "--json", &list];
+    let explain = ["explain", "--shape", "8,4", "--adapter", "0"];
+    assert!(!succeeds(under(&adapters)).contains("tun"), "there is no file yet");
+    let adapter = json(&folder.path("adapters.json"))[0].clone();
+    assert!(succeeds(under(&explain)).contains("tuning: the built-in table"));
+
+    folder.holding("tuning.json", &tunings(&adapter, env!("CARGO_PKG_VERSION")));
+    assert!(succeeds(under(&adapters)).contains("Adapter 0 runs under a measured tuning: "));
+    assert_eq!(json(&folder.path("adapters.json"))[0]["measured_tuning"], file.as_str());
+    assert!(succeeds(under(&explain)).contains(&format!("tuning: measured, from {file}")));
+    let text = succeeds(under(&["check", "--adapter", "0", "--count", "6"]));
+    assert!(text.contains(", measured tuning: seeds 0 to 5: 6 right"), "{text}");
+    assert!(!succeeds(program().args(explain).output().unwrap()).contains("measured"), "`none` reads no file");
+
+    folder.holding("tuning.json", &tunings(&adapter, "0.0.0"));
+    assert!(succeeds(under(&adapters)).contains("Adapter 0 was tuned with another version"));
+    assert!(succeeds(under(&explain)).contains("tuning: the built-in table"));
+
+    let reset = ["tune", "--reset", "--adapter", "0"];
+    assert!(succeeds(under(&reset)).contains("forgotten"));
+    assert!(succeeds(under(&reset)).contains("nothing was kept"));
+
+    folder.holding("tuning.json", b"{ \"schema\": 1 }");
+    for arguments in [&explain[..], &adapters, &reset, &["tune", "--adapter", "0"]] {
+        let sentence = fails(under(arguments), 1);
+        assert!(sentence.contains(&file) && sentence.contains("is not a file of tunings"), "{sentence}");
+    }
+    let sentence = fails(program().arg("tune").output().unwrap(), 2);
+    assert!(sentence.contains("BATCHNORM_TUNING") && sentence.contains("--file"), "{sentence}");
+}
+
+#[test]
+fn tune_measures_and_keeps_what_is_faster() {
+    if !has_adapter() {
+        return;
+    }
+    let folder = Folder::new();
+    let (file, report) = (folder.text("tuning.json"), folder.text("tune.json"));
+    let arguments = ["tune", "--adapter", "0", "--file", &file, "--json", &report];
+    let text = succeeds(program().args(arguments).output().unwrap());
+    let report = json(&folder.path("tune.json"));
+    let faster = report["built_in"] != report["measured"];
+    assert_eq!((text.contains(&format!("kept in {file}")), folder.path("tuning.json").exists()), (faster, faster));
+    let trials = report["trials"].as_array().unwrap();
+    assert!(trials.len() > 5, "{text}");
+    trials.iter().for_each(|trial| check_times(trial, &["ratio"]));
+    let taken = trials.iter().any(|trial| trial["taken"] == true);
+    assert_eq!((report["overall"].is_object(), text.contains("× time ")), (taken, taken), "{text}");
+    report["shapes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .for_each(|row| check_times(row, &["built_in_ms", "measured_ms", "ratio"]));
+    if faster {
+        assert_eq!(json(&folder.path("tuning.json"))["tunings"][0]["tuning"], report["measured"]);
+        assert!(report["overall"]["high"].as_f64() < Some(0.97), "{report}");
+    }
 }

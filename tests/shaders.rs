@@ -99,7 +99,9 @@ fn operations() -> Vec<Operation> {
 /// wide workgroups.
 fn devices() -> Vec<(DeviceFacts, Tuning)> {
     let built_in = |facts: DeviceFacts| (facts.clone(), Tuning::for_device(&facts));
-    let streaming = |facts: DeviceFacts| (facts.clone(), Tuning { resident_blocks: 0, ..Tuning::for_device(&facts) });
+    let streaming = |facts: DeviceFacts| {
+        (facts.clone(), Tuning { resident_blocks: 0, resident_element_blocks: 0, ..Tuning::for_device(&facts) })
+    };
     let wide = Tuning { row_blocks: 16, ..streaming(DeviceFacts::FLOOR).1 };
     let (floor, software) = (DeviceFacts::FLOOR, DeviceFacts::SOFTWARE);
     vec![

@@ -353,6 +353,27 @@ impl SweepCase {
         }
     }
 
+    /// Runs the case on a device; `data` is its own.
+    ///
+    /// # Errors
+    /// As [`execute`](crate::host::execute).
+    pub async fn run(&self, gpu: &Gpu, data: &SweepData) -> Result<Outputs, Error> {
+        let inputs = Inputs {
+            x: Some(&data.x),
+            dy: Some(&data.dy),
+            residual: Some(&data.residual),
+            gamma: Some(&data.gamma),
+            beta: Some(&data.beta),
+            running_mean: Some(&data.running_mean),
+            running_variance: Some(&data.running_variance),
+            batches: data.batches,
+            dgamma: Some(&data.dgamma),
+            dbeta: Some(&data.dbeta),
+        };
+        let gpu = gpu.with_binding_limit(self.binding_limit(gpu.norms().facts(), gpu.norms().tuning()));
+        execute_placed(&gpu, self.operation, &self.shape, &self.config, &inputs, self.placement).await
+    }
+
     /// The channel that holds what is not finite.
     fn spoilt_channel(&self) -> Option<usize> {
         match self.content {
@@ -374,20 +395,7 @@ fn std_of(case: &SweepCase) -> f64 {
 /// As [`execute`](crate::host::execute).
 pub async fn check_one(gpu: &Gpu, case: &SweepCase) -> Result<Vec<TensorVerdict>, Error> {
     let data = case.data();
-    let inputs = Inputs {
-        x: Some(&data.x),
-        dy: Some(&data.dy),
-        residual: Some(&data.residual),
-        gamma: Some(&data.gamma),
-        beta: Some(&data.beta),
-        running_mean: Some(&data.running_mean),
-        running_variance: Some(&data.running_variance),
-        batches: data.batches,
-        dgamma: Some(&data.dgamma),
-        dbeta: Some(&data.dbeta),
-    };
-    let gpu = gpu.with_binding_limit(case.binding_limit(gpu.norms().facts(), gpu.norms().tuning()));
-    let got = execute_placed(&gpu, case.operation, &case.shape, &case.config, &inputs, case.placement).await?;
+    let got = case.run(gpu, &data).await?;
     judge(case, &data, &got)
 }
 

@@ -1,7 +1,12 @@
 //! A device and its queue.
 
+#[cfg(all(feature = "tune", not(target_family = "wasm")))]
+use std::path::{Path, PathBuf};
+
 use wgpu::util::DeviceExt;
 
+#[cfg(all(feature = "tune", not(target_family = "wasm")))]
+use super::tuning::TuningFile;
 use crate::batch_norm::{BatchNorm, Options};
 use crate::error::Error;
 
@@ -12,11 +17,14 @@ pub const NO_ADAPTER: &str = "no graphics adapter was found; a software driver d
 
 /// A device, its queue, and batch normalisation on it.
 ///
-/// Hardware adapters come first, then software ones.
+/// Hardware adapters come first, then software ones. With the feature `tune`, an adapter for which a tuning was measured is
+/// opened under it: `TuningFile` tells where it is kept.
 #[derive(Clone, Debug)]
 pub struct Gpu {
     norms: BatchNorm,
     queue: wgpu::Queue,
+    #[cfg(all(feature = "tune", not(target_family = "wasm")))]
+    tuning_file: Option<PathBuf>,
 }
 
 /// What an adapter is and offers, as far as it matters here.
@@ -105,8 +113,11 @@ impl Gpu {
 
     /// [`Gpu::select`] with other limits (cut to what the adapter has) and options.
     ///
+    /// With the feature `tune` and no tuning among the options, the one that was measured for this adapter and driver is
+    /// in force, where a `TuningFile` has it.
+    ///
     /// # Errors
-    /// As [`Gpu::select`].
+    /// As [`Gpu::select`] · [`Error::State`] if there is a tuning file that cannot be read
     pub async fn select_with(word: Option<&str>, limits: wgpu::Limits, options: Options) -> Result<Self, Error> {
         let found = adapters().await;
         let index = word.and_then(|w| w.parse::<usize>().ok());
@@ -134,6 +145,14 @@ impl Gpu {
                 what: format!("a device on {}", title(&adapter.get_info())),
                 message: error.to_string(),
             })?;
+        #[cfg(all(feature = "tune", not(target_family = "wasm")))]
+        if options.tuning.is_none()
+            && let Some(file) = TuningFile::chosen()
+            && let Some(tuning) = file.load(&adapter.get_info())?
+        {
+            let gpu = Self::from_device_with(&device, &queue, Options { tuning: Some(tuning), ..options })?;
+            return Ok(Self { tuning_file: Some(file.path().to_owned()), ..gpu });
+        }
         Self::from_device_with(&device, &queue, options)
     }
 
@@ -150,7 +169,12 @@ impl Gpu {
     /// # Errors
     /// As [`BatchNorm::new`].
     pub fn from_device_with(device: &wgpu::Device, queue: &wgpu::Queue, options: Options) -> Result<Self, Error> {
-        Ok(Self { norms: BatchNorm::with_options(device, options)?, queue: queue.clone() })
+        Ok(Self {
+            norms: BatchNorm::with_options(device, options)?,
+            queue: queue.clone(),
+            #[cfg(all(feature = "tune", not(target_family = "wasm")))]
+            tuning_file: None,
+        })
     }
 
     /// The same device with no tensor bound longer than this many bytes: [`BatchNorm::with_binding_limit`].
@@ -166,6 +190,12 @@ impl Gpu {
     /// The device.
     pub fn device(&self) -> &wgpu::Device {
         self.norms.device()
+    }
+
+    /// The file that the tuning in force was taken from; none where it is the built-in table or was given.
+    #[cfg(all(feature = "tune", not(target_family = "wasm")))]
+    pub fn tuning_file(&self) -> Option<&Path> {
+        self.tuning_file.as_deref()
     }
 
     /// The queue.

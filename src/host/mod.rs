@@ -13,9 +13,12 @@ mod layer;
 pub mod state;
 mod tensor;
 pub mod timing;
+pub mod tuning;
 
 pub use execute::{Inputs, Outputs, Placement, Saved, execute, execute_placed};
 pub use gpu::{AdapterSummary, Gpu, NO_ADAPTER};
 #[cfg(feature = "state")]
 pub use state::State;
 pub use tensor::{Tensor, decode, encode};
+#[cfg(all(feature = "tune", not(target_family = "wasm")))]
+pub use tuning::TuningFile;

@@ -12,7 +12,7 @@ pub const STEPS_PER_FOLD: u32 = 64;
 
 /// A part of a reduction lies in a stretch of at most this many elements (or in one row, if that is longer), so that a
 /// tensor above the binding limit can be cut between parts: 8 MiB of f32.
-const STRETCH_ELEMENTS: u64 = 2 << 20;
+pub const STRETCH_ELEMENTS: u32 = 2 << 20;
 
 /// Where parts of that size would leave too many records, they may grow to this: just below 128 MiB of f32, the least
 /// binding limit.
@@ -138,7 +138,7 @@ fn rows_per_part(wanted: u64, rows: u64, row_elements: u64, record_bytes_per_row
     let fewest = rows.div_ceil((records_allowed(shape) / record_bytes_per_row).max(1));
     // What one binding holds on any device needs no cut.
     let longest = if shape.elements() <= 32 << 20 { rows } else { LONGEST_STRETCH_ELEMENTS / row_elements };
-    let stretch = (STRETCH_ELEMENTS / row_elements).max(fewest.min(longest)).max(1);
+    let stretch = (u64::from(STRETCH_ELEMENTS) / row_elements).max(fewest.min(longest)).max(1);
     wanted.max(fewest).min(stretch).clamp(1, rows) as u32
 }
 
@@ -161,12 +161,14 @@ impl Geometry {
         let row = u64::from(channels) * u64::from(inner);
         let plane_quads = (inner / 4).max(1);
         let per_channel = u64::from(outer) * u64::from(plane_quads);
-        let parts = parts_wanted(per_channel, u64::from(channels), tuning);
+        // Whatever a tuning asks for.
+        let most = (records_allowed(shape) / (16 * u64::from(channels))).max(1);
+        let parts = parts_wanted(per_channel, u64::from(channels), tuning).min(most);
         let (planes_per_part, chunks) = if parts <= u64::from(outer) {
             let wanted = u64::from(outer).div_ceil(parts);
             (rows_per_part(wanted, outer.into(), row, 16 * u64::from(channels), shape), 1)
         } else {
-            (1, parts.div_ceil(u64::from(outer)) as u32)
+            (1, parts.div_ceil(u64::from(outer)).min(most / u64::from(outer)) as u32)
         };
         // A chunk is whole trips of all lanes, so that only the last is ragged.
         let trip = 4 * tuning.reduce_lanes;
@@ -212,10 +214,12 @@ impl Geometry {
     /// A walk over rows of columns, in parts of about as many rows as are wanted.
     fn across(walk: Walk, shape: &Shape, columns: u64, lanes: u32, [lanes_x, blocks]: [u32; 2], wanted: u64) -> Self {
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
-        let copies = (4 * columns / u64::from(shape.channels())) as u32;
+        let copies = 4 * columns / u64::from(shape.channels());
         let rows_per_part = rows_per_part(wanted, rows, 4 * columns, 64 * columns, shape);
         let parts = (rows as u32).div_ceil(rows_per_part);
         let groups = columns.div_ceil(u64::from(lanes_x * blocks)) as u32;
+        // So many that a reduction refuses them, where they are more than a word counts; others leave none.
+        let slots = (u64::from(parts) * copies).min(u32::MAX.into()) as u32;
         let (columns, rows) = (columns as u32, rows as u32);
         let aligned = match walk {
             Walk::Rows => {
@@ -230,7 +234,7 @@ impl Geometry {
             lanes_x,
             blocks,
             aligned,
-            parameters: Parameters { columns, rows, rows_per_part, slots: parts * copies, ..Parameters::of(shape) },
+            parameters: Parameters { columns, rows, rows_per_part, slots, ..Parameters::of(shape) },
             parts,
             columns_per_part: groups,
             parts_per_stretch: 1,
@@ -306,8 +310,11 @@ impl Geometry {
 
     /// How one dispatch does a whole operation, if the channels of a workgroup fit its registers: so many tensors are held.
     pub fn resident(shape: &Shape, access: Access, tensors: u32, tuning: &Tuning) -> Option<Self> {
-        let most = tuning.resident_blocks / tensors;
-        if most == 0 || access == Access::Element && !tuning.resident_elements {
+        let most = match access {
+            Access::Element => tuning.resident_element_blocks / tensors,
+            _ => tuning.resident_blocks / tensors,
+        };
+        if most == 0 {
             return None;
         }
         if shape.inner() == 1 {

@@ -1,6 +1,7 @@
 //! From shape, configuration and device to the dispatches of an operation.
 
 use super::geometry::{Geometry, grid};
+use super::tuning::{TRIPS, most_lanes};
 use super::{Access, Argument, DeviceFacts, Dispatch, Kernel, Parameters, Program, Statistics, Tuning, Walk};
 use crate::config::{Activation, Config, Momentum, RunningVariance};
 use crate::dtype::DType;
@@ -430,12 +431,19 @@ impl Planner<'_> {
 
     /// A pass over the channels alone, with as many lanes to a channel as its records can use.
     fn per_channel(&mut self, program: Program, slots: u32) -> Result<(), Error> {
-        let lanes = program.workgroup_size;
+        // A trip takes four records.
+        let lanes = self.lanes_for(slots / 4);
         let helpful = slots.div_ceil(4).max(1).next_power_of_two().min(lanes);
         let lanes_x = lanes / helpful;
         let channels = u64::from(self.shape.channels());
         let workgroups = channels.div_ceil(u64::from(lanes_x));
-        self.single(Program { lanes_x, ..program }, slots, workgroups)
+        self.single(Program { workgroup_size: lanes, lanes_x, ..program }, slots, workgroups)
+    }
+
+    /// Lanes of a workgroup that shares so many trips among them: a merge's, or more where each would make too many.
+    fn lanes_for(&self, trips: u32) -> u32 {
+        let needed = trips.div_ceil(TRIPS).next_power_of_two();
+        self.tuning.merge_lanes.max(needed).min(most_lanes(self.facts))
     }
 
     fn single(&mut self, program: Program, slots: u32, workgroups: u64) -> Result<(), Error> {
@@ -455,10 +463,11 @@ impl Planner<'_> {
     }
 
     fn running_update(&mut self, count: Count) -> Result<(), Error> {
-        let lanes = self.tuning.merge_lanes;
+        let counted = self.config.count_batches || self.config.momentum == Momentum::Cumulative;
+        let lanes = if counted { self.lanes_for(self.shape.channels()) } else { self.tuning.merge_lanes };
         let program = Program {
             cumulative: self.config.momentum == Momentum::Cumulative,
-            counted: self.config.count_batches || self.config.momentum == Momentum::Cumulative,
+            counted,
             unbiased: self.config.running_variance == RunningVariance::Unbiased,
             merged: count == Count::Merged,
             ..Program::new(Kernel::RunningUpdate, lanes)

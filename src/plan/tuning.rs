@@ -1,10 +1,15 @@
 //! The numbers that belong to an adapter and never to a shader.
 
 use super::facts::{AdapterKind, DeviceFacts};
-use super::geometry::{RESIDENT_BLOCKS, ROWS_GROUP};
+use super::geometry::{RESIDENT_BLOCKS, ROWS_GROUP, STRETCH_ELEMENTS};
+
+/// Trips through its loops that an invocation is given, about and at most. llvmpipe stops an invocation's loops, without a
+/// word, at 65 535 trips of all of them together (`LP_MAX_TGSI_LOOP_ITERATIONS`), and what takes four trips is one here.
+pub const TRIPS: u32 = 16_384;
 
 /// Sizes and thresholds for one kind of adapter. Results are right under any values; only the speed changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "tune", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tuning {
     /// Invocations of a reducing workgroup; a power of two.
     pub reduce_lanes: u32,
@@ -35,8 +40,8 @@ pub struct Tuning {
     pub resident_lanes_max: u32,
     /// Quads that a lane of a resident workgroup holds, at most, x and dy together; 0 where no channel stays resident.
     pub resident_blocks: u32,
-    /// Whether channels that do not begin with a quad may stay resident, which takes accesses of single elements.
-    pub resident_elements: bool,
+    /// The same where channels do not begin with a quad, so that elements are accessed one by one.
+    pub resident_element_blocks: u32,
     /// Lanes that share a column in a resident workgroup, at most; a power of two.
     pub resident_rows: u32,
 }
@@ -70,7 +75,7 @@ impl Tuning {
                     resident_blocks: 16,
                     // An access of one element costs as much as one of four (measured on lavapipe: 7 copies for planes
                     // of 7 × 7, where streaming takes 3).
-                    resident_elements: false,
+                    resident_element_blocks: 0,
                     // Rows are read in the order of memory only if each workgroup goes on where the last one ended.
                     resident_rows: 1,
                 }
@@ -92,7 +97,7 @@ impl Tuning {
                 resident_lanes_max: 256,
                 // 64 to 100 registers a lane; with 16 AMD's compiler takes 136 to 208 and spills (`benches/shader-stats.md`).
                 resident_blocks: 8,
-                resident_elements: true,
+                resident_element_blocks: 8,
                 resident_rows: 32,
             },
         };
@@ -101,23 +106,25 @@ impl Tuning {
 
     /// The same numbers brought into the device's limits.
     pub fn fitted(&self, facts: &DeviceFacts) -> Self {
-        // A lane's largest state in workgroup memory is four moments records, 64 bytes.
-        let memory_lanes = (facts.workgroup_memory / 64).max(1);
-        let most = 1 << facts.workgroup_size.min(memory_lanes).max(1).ilog2();
-        let lanes = |n: u32| n.max(1).next_power_of_two().min(most);
+        let most = most_lanes(facts);
+        let lanes = |n: u32| n.clamp(1, most).next_power_of_two();
         let (reduce_lanes, apply_lanes) = (lanes(self.reduce_lanes), lanes(self.apply_lanes));
         // A group has a column for each lane at least, and a column's largest state is 96 bytes.
         let rows_fit = self.row_blocks > 0
             && reduce_lanes.max(apply_lanes) <= ROWS_GROUP
             && facts.workgroup_memory >= 96 * ROWS_GROUP;
+        // What a workgroup reads lies within one binding of any device; and a plane of a few quads is a trip of all lanes.
+        let most_reduced = (STRETCH_ELEMENTS / 4).min(TRIPS * reduce_lanes);
+        let most_applied = TRIPS * apply_lanes.min(4);
+        let part_quads_min = self.part_quads_min.clamp(reduce_lanes, most_reduced);
         Self {
             reduce_lanes,
             apply_lanes,
             merge_lanes: lanes(self.merge_lanes),
             reduce_workgroups: self.reduce_workgroups.max(1),
-            part_quads_min: self.part_quads_min.max(reduce_lanes),
-            part_quads_max: self.part_quads_max.max(self.part_quads_min).max(reduce_lanes),
-            apply_quads: self.apply_quads.max(1),
+            part_quads_min,
+            part_quads_max: self.part_quads_max.clamp(part_quads_min, most_reduced),
+            apply_quads: self.apply_quads.clamp(1, most_applied),
             reduce_along_quads: self.reduce_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
             row_blocks: if rows_fit { self.row_blocks.min(16).next_power_of_two() } else { 0 },
@@ -125,8 +132,15 @@ impl Tuning {
             resident_lanes_min: lanes(self.resident_lanes_min),
             resident_lanes_max: lanes(self.resident_lanes_max.max(self.resident_lanes_min)),
             resident_blocks: self.resident_blocks.min(RESIDENT_BLOCKS),
-            resident_elements: self.resident_elements,
+            resident_element_blocks: self.resident_element_blocks.min(RESIDENT_BLOCKS),
             resident_rows: lanes(self.resident_rows),
         }
     }
+}
+
+/// The most invocations that any kernel can have in a workgroup; a power of two.
+pub fn most_lanes(facts: &DeviceFacts) -> u32 {
+    // A lane's largest state in workgroup memory is four moments records, 64 bytes.
+    let memory_lanes = (facts.workgroup_memory / 64).max(1);
+    1 << facts.workgroup_size.min(memory_lanes).max(1).ilog2()
 }

@@ -120,7 +120,7 @@ fn prepare(norms: &BatchNorm, n: usize) {
 #[test]
 fn a_program_is_compiled_once_whatever_the_shapes() {
     let stub = Stub::new();
-    let tuning = Tuning { resident_blocks: 0, ..stub.norms.tuning().clone() };
+    let tuning = Tuning { resident_blocks: 0, resident_element_blocks: 0, ..stub.norms.tuning().clone() };
     let options = Options { tuning: Some(tuning), ..Options::default() };
     let norms = BatchNorm::with_options(&stub.device, options).unwrap();
     assert_eq!(norms.pipelines(), 0, "nothing is compiled before it is needed");

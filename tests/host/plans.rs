@@ -39,23 +39,28 @@ fn config(dtype: usize, flags: u32) -> Config {
     }
 }
 
+/// A number of a tuning: one that somebody might choose, or one that nobody would.
+fn any_number(sensible: std::ops::Range<u32>) -> impl Strategy<Value = u32> {
+    prop_oneof![8 => sensible, 1 => 0u32..3, 1 => Just(u32::MAX), 1 => any::<u32>()]
+}
+
 prop_compose! {
     fn any_tuning()(
-        lanes in proptest::array::uniform3(0u32..9),
-        counts in proptest::array::uniform3(0u32..4000),
-        max in 0u32..100_000,
-        along in proptest::array::uniform2(0u32..100),
-        row_blocks in 0u32..40,
-        column_rows in 0u32..5,
-        resident_lanes in proptest::array::uniform2(0u32..9),
-        resident_blocks in 0u32..20,
-        resident_elements in any::<bool>(),
-        resident_rows in 0u32..7,
+        lanes in proptest::array::uniform3(prop_oneof![4 => (0u32..9).prop_map(|n| 1 << n), 1 => any_number(0..300)]),
+        counts in proptest::array::uniform3(any_number(0..4000)),
+        max in any_number(0..100_000),
+        along in proptest::array::uniform2(any_number(0..100)),
+        row_blocks in any_number(0..40),
+        column_rows in prop_oneof![4 => (0u32..5).prop_map(|n| 1 << n), 1 => any_number(0..40)],
+        resident_lanes in proptest::array::uniform2(prop_oneof![4 => (0u32..9).prop_map(|n| 1 << n), 1 => any_number(0..300)]),
+        resident_blocks in any_number(0..20),
+        resident_element_blocks in any_number(0..20),
+        resident_rows in prop_oneof![4 => (0u32..7).prop_map(|n| 1 << n), 1 => any_number(0..40)],
     ) -> Tuning {
         Tuning {
-            reduce_lanes: 1 << lanes[0],
-            apply_lanes: 1 << lanes[1],
-            merge_lanes: 1 << lanes[2],
+            reduce_lanes: lanes[0],
+            apply_lanes: lanes[1],
+            merge_lanes: lanes[2],
             reduce_workgroups: counts[0],
             part_quads_min: counts[1],
             part_quads_max: max,
@@ -63,12 +68,12 @@ prop_compose! {
             reduce_along_quads: along[0],
             apply_along_quads: along[1],
             row_blocks,
-            column_rows: 1 << column_rows,
-            resident_lanes_min: 1 << resident_lanes[0],
-            resident_lanes_max: 1 << resident_lanes[1],
+            column_rows,
+            resident_lanes_min: resident_lanes[0],
+            resident_lanes_max: resident_lanes[1],
             resident_blocks,
-            resident_elements,
-            resident_rows: 1 << resident_rows,
+            resident_element_blocks,
+            resident_rows,
         }
     }
 }
@@ -316,6 +321,52 @@ fn covered(plan: &Plan, shape: &Shape) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Trips that an invocation makes through its loops, at most: a driver (llvmpipe) stops it at 65 535.
+fn trips(shape: &Shape, dispatch: &Dispatch) -> u64 {
+    let (p, program) = (&dispatch.parameters, &dispatch.program);
+    let lanes = u64::from(program.workgroup_size);
+    let lanes_y = lanes / u64::from(program.lanes_x);
+    let [outer, channels, inner] = [shape.outer(), shape.channels(), shape.inner()].map(u64::from);
+    let [planes, chunk, rows, slots] =
+        [p.planes_per_part, p.chunk, p.rows_per_part.min(p.rows), p.slots].map(u64::from);
+    let plane_quads = chunk.min(inner / 4 + 1);
+    match program.walk {
+        Some(Walk::Along) if matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial) => {
+            let planes = planes.min(outer);
+            (planes * plane_quads).div_ceil(lanes) + planes.div_ceil(lanes) + 4
+        }
+        Some(Walk::Along) => planes.min(outer * channels) * (1 + plane_quads.div_ceil(lanes)),
+        Some(Walk::Columns) => rows.div_ceil(lanes_y),
+        Some(Walk::Rows) => rows + 2 * u64::from(program.blocks),
+        Some(Walk::Groups) => 9 * chunk.div_ceil(lanes),
+        None if program.kernel == Kernel::RunningUpdate => channels.div_ceil(u64::from(p.workgroups) * lanes),
+        None => slots.div_ceil(4 * lanes_y),
+    }
+}
+
+fn loops_are_short(plan: &Plan, shape: &Shape) -> Result<(), TestCaseError> {
+    for dispatch in &plan.dispatches {
+        let trips = trips(shape, dispatch);
+        prop_assert!(trips < 65_535, "{trips} trips on {shape}: {dispatch:?}");
+    }
+    Ok(())
+}
+
+/// A hundredth of x, 1 MiB, 32 bytes a channel, or what it takes that no part is longer than a binding.
+fn scratch_is_little(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Result<(), TestCaseError> {
+    let (elements, channels) = (u64::from(shape.elements()), u64::from(shape.channels()));
+    let x = dtype.tensor_bytes(elements);
+    // A part lies within one binding, so that a channel leaves a record in each: as many as rows need that are not cut.
+    let row = channels * u64::from(shape.inner());
+    let bindings = if elements <= 32 << 20 { 1 } else { u64::from(shape.outer()).div_ceil(((31 << 20) / row).max(1)) };
+    // Coefficients begin where the device allows.
+    let records = (16 * channels * bindings).max(8 * channels * (bindings + 1) + facts.offset_alignment);
+    let allowed = (x / 100).max(1 << 20).max(32 * channels).max(records);
+    let used = plan.scratch_bytes;
+    prop_assert!(used <= allowed, "{:?} of {shape}: {used} of scratch, {allowed} allowed", plan.operation);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -334,11 +385,35 @@ proptest! {
                 sound(&plan, &shape, config.dtype, &facts)?;
                 covered(&plan, &shape)?;
             }
-            // A tuning may ask for parts that such a device cannot bind, or for more of them than its grid has.
-            Err(Error::DeviceLimit { .. }) => prop_assume!(
-                facts.binding_bytes == 128 << 20 && facts.workgroups_per_dimension == 65_535
-            ),
+            // A tuning may ask for parts that a small device cannot bind, or for more of them than its grid has.
+            Err(Error::DeviceLimit { .. }) if facts.binding_bytes < 128 << 20 || facts.workgroups_per_dimension < 65_535 => {}
             Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
+
+    #[test]
+    fn any_tuning_has_a_plan_at_the_floor(
+        shape in large_shape(),
+        tuning in any_tuning(),
+        software in any::<bool>(),
+        dtype in 0usize..3,
+        flags in 0u32..64,
+        operation in 0usize..OPERATIONS.len(),
+    ) {
+        let base = if software { DeviceFacts::SOFTWARE } else { DeviceFacts::FLOOR };
+        let facts = DeviceFacts { buffer_bytes: u64::MAX, ..base };
+        let fitted = tuning.fitted(&facts);
+        prop_assert_eq!(&fitted, &fitted.fitted(&facts), "what fits is left alone");
+        let config = config(dtype, flags);
+        let beyond = 4 * u64::from(shape.elements()) > DeviceFacts::FLOOR.buffer_bytes;
+        match Plan::new(OPERATIONS[operation], &shape, &config, &facts, &tuning) {
+            Ok(plan) => {
+                sound(&plan, &shape, config.dtype, &facts)?;
+                scratch_is_little(&plan, &shape, config.dtype, &facts)?;
+                loops_are_short(&plan, &shape)?;
+            }
+            Err(Error::DeviceLimit { .. }) if beyond => {}
+            Err(error) => prop_assert!(false, "{} of {shape} under {tuning:?}: {error}", OPERATIONS[operation].name()),
         }
     }
 
@@ -365,15 +440,8 @@ proptest! {
         prop_assert!(plan.is_ok(), "{operation:?} of {shape}: {plan:?}");
         let plan = plan.unwrap();
         sound(&plan, &shape, config.dtype, &facts)?;
-        let x = config.dtype.tensor_bytes(elements);
-        let channels = u64::from(shape.channels());
-        // A part lies within one binding, so that a channel leaves a record in each: as many as rows need that are not cut.
-        let row = channels * u64::from(shape.inner());
-        let bindings = if elements <= 32 << 20 { 1 } else { u64::from(shape.outer()).div_ceil(((31 << 20) / row).max(1)) };
-        // Coefficients begin where the device allows.
-        let records = (16 * channels * bindings).max(8 * channels * (bindings + 1) + facts.offset_alignment);
-        let allowed = (x / 100).max(1 << 20).max(32 * channels).max(records);
-        prop_assert!(plan.scratch_bytes <= allowed, "{operation:?} of {shape}: {} of scratch, {allowed} allowed", plan.scratch_bytes);
+        scratch_is_little(&plan, &shape, config.dtype, &facts)?;
+        loops_are_short(&plan, &shape)?;
         // Windows cut the same grid: as many workgroups as where everything is bound at once.
         let unlimited = DeviceFacts { binding_bytes: u64::MAX, ..facts.clone() };
         let whole = Plan::new(operation, &shape, &config, &unlimited, &tuning).unwrap();

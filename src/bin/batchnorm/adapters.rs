@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use wgpu_batchnorm::host::{AdapterSummary, Gpu, NO_ADAPTER};
+use wgpu_batchnorm::host::{AdapterSummary, Gpu, NO_ADAPTER, TuningFile};
 use wgpu_batchnorm::wgpu;
 
 use crate::failure::Failure;
@@ -48,6 +48,10 @@ struct Entry {
     workgroup_size: u32,
     workgroup_memory_bytes: u32,
     offset_alignment: u32,
+    /// The file that holds a tuning measured for this adapter and driver.
+    measured_tuning: Option<PathBuf>,
+    /// What it holds was measured with another version.
+    stale_tuning: bool,
 }
 
 impl From<&AdapterSummary> for Entry {
@@ -70,6 +74,31 @@ impl From<&AdapterSummary> for Entry {
             workgroup_size: limits.max_compute_invocations_per_workgroup,
             workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
             offset_alignment: limits.min_storage_buffer_offset_alignment,
+            measured_tuning: None,
+            stale_tuning: false,
+        }
+    }
+}
+
+impl Entry {
+    /// With what the tuning file in force has for it.
+    fn new(adapter: &AdapterSummary) -> Result<Self, Failure> {
+        let Some(file) = TuningFile::chosen() else { return Ok(adapter.into()) };
+        let measured = file.load(&adapter.info)?.is_some();
+        let stale_tuning = file.is_stale(&adapter.info)?;
+        let measured_tuning = measured.then(|| file.path().to_owned());
+        Ok(Self { measured_tuning, stale_tuning, ..adapter.into() })
+    }
+
+    /// What tuning it runs under, where that is not the built-in table or no longer another.
+    fn tuning(&self) -> Option<String> {
+        let index = self.index;
+        match &self.measured_tuning {
+            Some(file) => Some(format!("Adapter {index} runs under a measured tuning: {}", file.display())),
+            None if self.stale_tuning => Some(format!(
+                "Adapter {index} was tuned with another version of its driver or of batchnorm: `batchnorm tune` measures anew."
+            )),
+            None => None,
         }
     }
 }
@@ -108,7 +137,7 @@ impl std::fmt::Display for Short {
 /// Lists the adapters.
 pub async fn adapters(arguments: &Arguments) -> Result<(), Failure> {
     json::check_place_of(&arguments.json)?;
-    let entries: Vec<Entry> = Gpu::adapters().await.iter().map(Entry::from).collect();
+    let entries = Gpu::adapters().await.iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = &arguments.json {
         json::write(path, &entries)?;
     }
@@ -149,5 +178,8 @@ pub async fn adapters(arguments: &Arguments) -> Result<(), Failure> {
     }
     output::fit(&mut table, &[]);
     output::line(table)?;
+    for sentence in entries.iter().filter_map(Entry::tuning) {
+        output::line(sentence)?;
+    }
     output::line("Operations ask for WebGPU's default limits and no feature; timestamps only for `bench`.")
 }

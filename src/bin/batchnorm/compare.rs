@@ -194,7 +194,8 @@ fn rows(reports: &[Report], measure: Measure, limit: f64) -> Vec<Row> {
 
 fn title(report: &Report) -> String {
     let (device, version) = (&report.device, &report.version);
-    format!("{} ({}), version {version}, timed by {}", device.name, device.backend, report.timing)
+    let tuning = if device.measured_tuning { ", measured tuning" } else { "" };
+    format!("{} ({}){tuning}, version {version}, timed by {}", device.name, device.backend, report.timing)
 }
 
 /// Compares.

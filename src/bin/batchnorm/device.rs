@@ -46,6 +46,12 @@ impl Arguments {
     }
 }
 
+/// Name and backend, and whether a measured tuning is in force.
+pub fn title(gpu: &Gpu) -> String {
+    let tuning = if gpu.tuning_file().is_some() { ", measured tuning" } else { "" };
+    format!("{}{tuning}", gpu.title())
+}
+
 /// A driver and its version.
 pub fn driver(info: &wgpu::AdapterInfo) -> String {
     format!("{} {}", info.driver, info.driver_info).trim().to_owned()

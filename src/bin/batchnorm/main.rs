@@ -13,6 +13,7 @@ mod machine;
 mod output;
 mod run;
 mod shapes;
+mod tune;
 mod verify;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ Examples:
   batchnorm check                                     random shapes on every adapter
   batchnorm bench --quick --json figures.json         three shapes, in seconds
   batchnorm compare before.json after.json            what became slower
+  batchnorm tune                                      measure what is fastest here, and keep it
 
 `batchnorm COMMAND --help` tells more, with examples. The exit status is 0 only on success, 1 where
 something failed or was wrong, 2 where the command line was.";
@@ -49,6 +51,7 @@ enum Command {
     Check(check::Arguments),
     Bench(Box<bench::Arguments>),
     Compare(compare::Arguments),
+    Tune(tune::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
             Command::Check(arguments) => check::check(arguments).await,
             Command::Bench(arguments) => bench::bench(arguments).await,
             Command::Compare(arguments) => compare::compare(arguments),
+            Command::Tune(arguments) => tune::tune(arguments).await,
         }
     });
     match done {

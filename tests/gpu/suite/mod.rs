@@ -99,6 +99,13 @@ pub fn list(scope: &Scope) -> Vec<Test> {
             run: Box::new(move |gpu| Box::pin(sweeps::random_cases_pass_with_other_tunings(gpu, others))),
         });
     }
+    let tunings = scope.sweep * 2 / 5;
+    if tunings > 0 && !BRIEF {
+        list.push(Test {
+            name: "random_cases_pass_and_repeat_under_random_tunings".to_owned(),
+            run: Box::new(move |gpu| Box::pin(sweeps::random_cases_pass_and_repeat_under_random_tunings(gpu, tunings))),
+        });
+    }
     if others > 0 {
         list.push(Test {
             name: "random_cases_pass_with_guarded_differences".to_owned(),
@@ -134,18 +141,19 @@ fn tunings(gpu: &Gpu) -> Result<Vec<Gpu>, String> {
         return Ok(vec![gpu.clone()]);
     }
     let table = |kind| tuning_of(gpu, kind);
-    let streaming = |kind| Tuning { resident_blocks: 0, ..table(kind) };
+    let streaming = |kind| Tuning { resident_blocks: 0, resident_element_blocks: 0, ..table(kind) };
     let all = [streaming(AdapterKind::Cpu), streaming(AdapterKind::Gpu), table(AdapterKind::Gpu)];
     all.into_iter().map(|tuning| with_tuning(gpu, tuning)).collect()
 }
 
-/// Another device on the same adapter, with other limits.
+/// Another device on the same adapter, with other limits and the same tuning.
 async fn sibling(gpu: &Gpu, limits: wgpu::Limits) -> Result<Gpu, String> {
     let own = gpu.device().adapter_info();
     let adapters = Gpu::adapters().await;
     let found = adapters.iter().find(|a| a.info.name == own.name && a.info.backend == own.backend);
     let index = found.map(|a| a.index.to_string()).ok_or("the adapter is gone")?;
-    Gpu::select_with(Some(&index), limits, Options::default()).await.map_err(text)
+    let options = Options { tuning: Some(gpu.norms().tuning().clone()), ..Options::default() };
+    Gpu::select_with(Some(&index), limits, options).await.map_err(text)
 }
 
 /// Shapes that between them reach every walk under [`tunings`].

@@ -57,7 +57,7 @@ pub fn programs() -> Result<Vec<Program>, Error> {
     // A buffer of the largest shape above is larger than the default allows.
     let facts = DeviceFacts { buffer_bytes: 1 << 30, binding_bytes: 1 << 30, ..DeviceFacts::FLOOR };
     let tuning = Tuning::for_device(&facts);
-    let streaming = Tuning { resident_blocks: 0, ..tuning.clone() };
+    let streaming = Tuning { resident_blocks: 0, resident_element_blocks: 0, ..tuning.clone() };
     let mut seen = HashSet::new();
     let mut programs = Vec::new();
     for shape in shapes()? {

@@ -207,7 +207,7 @@ fn title(timer: Option<&Timer>, dtype: DType, with_cpu: bool) -> String {
     let threads = rayon::current_num_threads();
     let cpu = format!("CPU: {}, {threads} threads", cpu::IMPLEMENTATION);
     let Some(timer) = timer else { return cpu };
-    let (gpu, kind) = (timer.gpu().title(), kind(timer.gpu().device().adapter_info().device_type));
+    let (gpu, kind) = (device::title(timer.gpu()), kind(timer.gpu().device().adapter_info().device_type));
     let clock = match timer.clock() {
         Clock::Timestamps => "the device's timestamps",
         Clock::Wall => "the host's clock over repeated dispatches",

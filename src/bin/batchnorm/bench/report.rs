@@ -55,6 +55,9 @@ pub struct Device {
     pub r#type: Cow<'static, str>,
     /// The driver and its version.
     pub driver: String,
+    /// Whether a tuning was in force that was measured there; an older file lacks it.
+    #[serde(default)]
+    pub measured_tuning: bool,
 }
 
 impl Device {
@@ -66,12 +69,14 @@ impl Device {
                 backend: info.backend.to_string(),
                 r#type: kind(info.device_type).into(),
                 driver: device::driver(&info),
+                measured_tuning: gpu.is_some_and(|gpu| gpu.tuning_file().is_some()),
             },
             None => Self {
                 name: "CPU".to_owned(),
                 backend: "none".to_owned(),
                 r#type: "software".into(),
                 driver: String::new(),
+                measured_tuning: false,
             },
         }
     }

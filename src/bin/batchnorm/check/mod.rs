@@ -95,7 +95,7 @@ pub struct Tally {
 impl Tally {
     /// Of a device, or of the reference.
     fn new(gpu: Option<&Gpu>) -> Self {
-        let device = gpu.map_or_else(|| "the reference".to_owned(), Gpu::title);
+        let device = gpu.map_or_else(|| "the reference".to_owned(), device::title);
         let driver = gpu.map(|gpu| device::driver(&gpu.device().adapter_info())).unwrap_or_default();
         Self { device, driver, passed: 0, failures: Vec::new(), matrix: Vec::new() }
     }
@@ -209,7 +209,7 @@ async fn sweep_all(arguments: &Arguments) -> Result<Vec<Tally>, Failure> {
     let mut tallies = Vec::new();
     for word in &words {
         let gpu = Gpu::select(Some(word)).await?;
-        let title = gpu.title();
+        let title = device::title(&gpu);
         bar.set_message(title.clone());
         let tally = sweep_on(&gpu, &sweep, |failure| {
             bar.inc(1);

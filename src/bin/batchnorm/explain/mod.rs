@@ -54,6 +54,7 @@ struct Report<'a> {
     schema: u32,
     version: &'static str,
     device: String,
+    tuning: &'a str,
     shape: &'a [usize],
     axis: usize,
     outer: u32,
@@ -108,7 +109,11 @@ struct Target {
     title: String,
     facts: DeviceFacts,
     tuning: Tuning,
+    /// Where the tuning comes from.
+    tuning_of: String,
 }
+
+const BUILT_IN: &str = "the built-in table";
 
 impl Target {
     /// The adapter that is meant, or the best one, or the least that any device grants.
@@ -118,7 +123,9 @@ impl Target {
         match Gpu::select_with(adapter, limits, Options::default()).await {
             Ok(gpu) => {
                 let (facts, tuning) = (gpu.norms().facts().clone(), gpu.norms().tuning().clone());
-                Ok(Self { title: gpu.title(), facts, tuning })
+                let tuning_of =
+                    gpu.tuning_file().map_or(BUILT_IN.to_owned(), |file| format!("measured, from {}", file.display()));
+                Ok(Self { title: gpu.title(), facts, tuning, tuning_of })
             }
             Err(Error::NoAdapter(_)) if adapter.is_none() => {
                 let floor = DeviceFacts::FLOOR;
@@ -128,6 +135,7 @@ impl Target {
                     title: "no adapter here; WebGPU's default limits on a graphics processor".to_owned(),
                     facts,
                     tuning,
+                    tuning_of: BUILT_IN.to_owned(),
                 })
             }
             Err(error) => Err(error.into()),
@@ -157,6 +165,7 @@ pub async fn explain(arguments: &Arguments) -> Result<(), Failure> {
                 schema: 1,
                 version: env!("CARGO_PKG_VERSION"),
                 device: target.title.clone(),
+                tuning: &target.tuning_of,
                 shape: shape.dimensions(),
                 axis: shape.axis(),
                 outer: shape.outer(),
@@ -178,6 +187,7 @@ pub async fn explain(arguments: &Arguments) -> Result<(), Failure> {
     output::line("")?;
     output::line(format_args!("Plan for {}", target.title))?;
     output::line(format_args!("  {}", limits(&target.facts)))?;
+    output::line(format_args!("  tuning: {}", target.tuning_of))?;
     let held = config.dtype.name();
     output::line(format_args!("  x is {} of {held}", bytes(tensor_bytes)))?;
     if tensor_bytes > DeviceFacts::FLOOR.buffer_bytes {

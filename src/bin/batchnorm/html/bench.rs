@@ -48,6 +48,7 @@ fn facts(report: &Report) -> Markup {
         dl.facts {
             dt { "Adapter" } dd { (device.name) " (" (device.backend) ", " (device.r#type) ")" }
             @if !device.driver.is_empty() { dt { "Driver" } dd { (device.driver) } }
+            @if device.measured_tuning { dt { "Tuning" } dd { "measured on this adapter" } }
             @if let Some(here) = &report.machine { (machine(here)) }
             dt { "CPU side" } dd { (report.threads) " threads" }
             dt { "Clock" } dd { (clock) }

@@ -8,8 +8,8 @@ use wgpu_batchnorm::{Config, Momentum, Shape, reference};
 use super::settings::{momentum_in_words, running_variance_in_words};
 use super::{Arguments, Mode, Source, read_file};
 use crate::failure::Failure;
-use crate::output;
 use crate::verify::Verdict;
+use crate::{device, output};
 
 /// Channels shown one by one.
 const SHOWN: usize = 8;
@@ -106,7 +106,7 @@ struct Worst<'a> {
 
 impl Report<'_> {
     fn device(&self) -> String {
-        self.gpu.map_or_else(|| "CPU (the reference, in f64)".to_owned(), Gpu::title)
+        self.gpu.map_or_else(|| "CPU (the reference, in f64)".to_owned(), device::title)
     }
 
     /// The figures as a file has them.

@@ -4,7 +4,8 @@
 //! Requests are lines on standard input, answers lines on standard output:
 //! ```text
 //! load DIMENSIONS AXIS X DY   dimensions as 8,3,224,224; X and DY are files of raw little-endian f32     → ok
-//! time OPERATION REPEATS      copy, inference, training or both (training, then backward)                → seconds …
+//! time OPERATION REPEATS      inference, training, both (training, then backward), or the plain copies
+//!                             copy (y from x) and copies (y from x, dx from dy)                          → seconds …
 //! save Y DX                   writes what training and backward left, to compare                         → ok
 //! ```
 //! `RAYON_NUM_THREADS` sets the number of threads.
@@ -12,7 +13,6 @@
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use rayon::prelude::*;
 use wgpu_batchnorm::{Config, Shape, cpu};
 
 struct Problem {
@@ -28,6 +28,19 @@ struct Problem {
     saved: Vec<cpu::Saved>,
     dgamma: Vec<f32>,
     dbeta: Vec<f32>,
+}
+
+/// Each thread copies one piece; the calling thread begins at once, as in `cpu`.
+fn copy(from: &[f32], to: &mut [f32]) {
+    let piece = to.len().div_ceil(rayon::current_num_threads()).max(1);
+    let mut pieces = to.chunks_mut(piece).zip(from.chunks(piece));
+    rayon::in_place_scope(|scope| {
+        let first = pieces.next();
+        pieces.for_each(|(to, from)| scope.spawn(|_| to.copy_from_slice(from)));
+        if let Some((to, from)) = first {
+            to.copy_from_slice(from);
+        }
+    });
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -63,14 +76,10 @@ impl Problem {
         let config = Config::pytorch();
         let (gamma, beta) = (Some(&self.gamma[..]), Some(&self.beta[..]));
         match operation {
-            "copy" => {
-                let piece = self.y.len().div_ceil(rayon::current_num_threads()).max(1);
-                if rayon::current_num_threads() == 1 {
-                    self.y.copy_from_slice(&self.x);
-                } else {
-                    let pieces = self.y.par_chunks_mut(piece).zip(self.x.par_chunks(piece));
-                    pieces.for_each(|(y, x)| y.copy_from_slice(x));
-                }
+            "copy" => copy(&self.x, &mut self.y),
+            "copies" => {
+                copy(&self.x, &mut self.y);
+                copy(&self.dy, &mut self.dx);
             }
             "inference" => cpu::inference(
                 &self.shape,

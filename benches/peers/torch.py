@@ -6,12 +6,12 @@ Set-up, by hand:
     cargo build --release --features cpu --example cpu_timing
     /tmp/peers/bin/python benches/peers/torch.py [--threads 1 2] [--rounds 9] [--only 64,56,56] [--json FILE]
 
-Each round times PyTorch, then ours, then a plain copy of the tensor; a time is the best of a few repeats within a
-round, a ratio the median over the rounds. Below 1 in `ours/torch` we are ahead. `ours/copy` divides by the traffic too:
-inference and training must read x and write y, as the copy does; backward reads x and dy and writes dx, which is one
-and a half copies. PyTorch is called through its own kernels, without autograd, writes into arrays that exist already
-where it can; both allocators keep their pages and ask for large ones (below), so that page faults count against
-neither.
+Each round times PyTorch, then ours, then plain copies of the same arrays by as many threads; a time is the best of a few
+repeats within a round, a ratio the median over the rounds, told with its quartiles. Below 1 in `ours/torch` we are ahead.
+`ours/copy` divides by the traffic too: inference reads x and writes y, as one copy does; training reads x once more, for
+its moments, which makes one and a half; backward reads x and dy twice and writes dx, two and a half. PyTorch is called
+through its own kernels, without autograd, writes into arrays that exist already where it can; both allocators keep their
+pages and ask for large ones (below), so that page faults count against neither.
 """
 import argparse
 import json
@@ -36,7 +36,8 @@ import torch
 IMAGES = [(32, 64, 56, 56), (32, 256, 14, 14), (32, 512, 7, 7), (8, 3, 224, 224), (16, 32, 112, 112), (64, 256, 28, 28),
           (2, 64, 32, 32), (1, 1, 1024, 1024), (4, 27, 33, 31)]
 DENSE = [(256, 1024), (8192, 64), (3, 70000)]
-TRAFFIC = {"inference": 1.0, "training": 1.0, "both": 2.5}
+# The copies that stand beside an operation, over the arrays that it uses, and their share of its traffic.
+COPY = {"inference": ("copy", 1.0), "training": ("copy", 1.5), "both": ("copies", 4.0 / 2.0)}
 aten = torch.ops.aten
 
 
@@ -95,7 +96,7 @@ def main():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", default="", help="shapes that contain this text")
-    parser.add_argument("--json")
+    parser.add_argument("--json", help="all figures: each the lower quartile, the median and the upper quartile")
     parser.add_argument("--program", default=str(Path(__file__).parents[2] / "target/release/examples/cpu_timing"))
     options = parser.parse_args()
     print(f"PyTorch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})")
@@ -131,24 +132,26 @@ def main():
                 elements = int(np.prod(dimensions))
                 repeats = int(min(200, max(3, 2e7 / elements)))
                 for operation, forms in operations.items():
+                    copy, traffic = COPY[operation]
                     times = []
                     for _ in range(options.rounds):
                         theirs = min(best(form, repeats) for form in forms)
-                        times.append((theirs, ours.best(operation, repeats), ours.best("copy", repeats)))
-                    median = lambda ratio: statistics.median(ratio(*t) for t in times)
+                        times.append((theirs, ours.best(operation, repeats), ours.best(copy, repeats) * traffic))
+                    spread = lambda of: [round(q, 4) for q in statistics.quantiles((of(*t) for t in times), method="inclusive")]
                     row = {
                         "shape": name, "axis": "last" if last else "1", "threads": threads, "operation": operation,
-                        "torch_ms": median(lambda t, o, c: t * 1e3), "ours_ms": median(lambda t, o, c: o * 1e3),
-                        "copy_ms": median(lambda t, o, c: c * 1e3), "ours/torch": median(lambda t, o, c: o / t),
-                        "ours/copy": median(lambda t, o, c: o / c / TRAFFIC[operation]),
-                        "torch/copy": median(lambda t, o, c: t / c / TRAFFIC[operation]),
+                        "ours_ms": spread(lambda t, o, c: o * 1e3), "torch_ms": spread(lambda t, o, c: t * 1e3),
+                        "copy_ms": spread(lambda t, o, c: c * 1e3), "ours/torch": spread(lambda t, o, c: o / t),
+                        "ours/copy": spread(lambda t, o, c: o / c), "torch/copy": spread(lambda t, o, c: t / c),
                     }
                     rows.append(row)
+                    text = lambda name: "{1:6.2f} ({0:.2f} to {2:.2f})".format(*row[name])
                     print(f"{threads} thread{'s' if threads > 1 else ' '} {name:>15} {operation:<9}"
-                          f"  ours {row['ours_ms']:8.3f} ms  torch {row['torch_ms']:8.3f}  copy {row['copy_ms']:8.3f}"
-                          f"  ours/torch {row['ours/torch']:5.2f}  ours/copy {row['ours/copy']:5.2f}", flush=True)
+                          f"  ours {row['ours_ms'][1]:8.3f} ms  torch {row['torch_ms'][1]:8.3f}  copy {row['copy_ms'][1]:8.3f}"
+                          f"  ours/torch {text('ours/torch')}  ours/copy {text('ours/copy')}", flush=True)
     if options.json:
-        Path(options.json).write_text(json.dumps(rows, indent=1))
+        lines = ",\n".join(json.dumps(row) for row in rows)
+        Path(options.json).write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":

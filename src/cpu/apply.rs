@@ -14,25 +14,15 @@ pub(super) struct Normalise {
     pub(super) shift: f32,
 }
 
-/// [`Normalise`] for each channel, or for each record of a view.
+/// [`Normalise`] for each record of a view.
 pub(super) struct Normalises {
-    pub(super) anchor: Vec<f32>,
-    pub(super) offset: Vec<f32>,
-    pub(super) scale: Vec<f32>,
-    pub(super) shift: Vec<f32>,
+    pub(super) anchor: Spread,
+    pub(super) offset: Spread,
+    pub(super) scale: Spread,
+    pub(super) shift: Spread,
 }
 
 impl Normalises {
-    /// From one per channel to one per record.
-    pub(super) fn spread(self, view: &View) -> Self {
-        Self {
-            anchor: spread(self.anchor, view),
-            offset: spread(self.offset, view),
-            scale: spread(self.scale, view),
-            shift: spread(self.shift, view),
-        }
-    }
-
     #[inline(always)]
     pub(super) fn slice(&self, first: usize, width: usize) -> NormaliseSlices<'_> {
         let Self { anchor, offset, scale, shift } = self;
@@ -45,18 +35,34 @@ impl Normalises {
     }
 }
 
-/// From one value per channel to one per record.
-pub(super) fn spread(channels: Vec<f32>, view: &View) -> Vec<f32> {
-    let n = view.records_per_channel();
-    if view.width() == channels.len() {
-        return channels;
+/// One value for each record of a view.
+pub(super) struct Spread(Vec<f32>);
+
+impl Spread {
+    /// From one value per channel.
+    pub(super) fn new(view: &View, channels: impl ExactSizeIterator<Item = f32>) -> Self {
+        let (n, width) = (view.records_per_channel(), view.width());
+        let period = channels.len() * n;
+        let mut spread = Vec::with_capacity(width);
+        if n == 1 {
+            spread.extend(channels);
+        } else {
+            channels.for_each(|channel| spread.extend(std::iter::repeat_n(channel, n)));
+        }
+        while spread.len() < width {
+            spread.extend_from_within(..period);
+        }
+        Self(spread)
     }
-    let mut spread = Vec::with_capacity(view.width());
-    channels.iter().for_each(|value| spread.extend(std::iter::repeat_n(*value, n)));
-    while spread.len() < view.width() {
-        spread.extend_from_within(..channels.len() * n);
+}
+
+impl std::ops::Deref for Spread {
+    type Target = [f32];
+
+    #[inline(always)]
+    fn deref(&self) -> &[f32] {
+        &self.0
     }
-    spread
 }
 
 /// A part of [`Normalises`]: four slices of one length.

@@ -2,9 +2,9 @@
 
 use pulp::Arch;
 
-use super::apply::{Normalise, NormaliseSlices, Normalises, centre, pre_activation, spread};
+use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, centre, pre_activation};
 use super::kernel::{Kernel, Variant};
-use super::moments::{LANES, PairSums};
+use super::moments::{Aligned, LANES, PairSums};
 use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
 use super::reduce::Record;
 use super::{Check, Machine, Parameters, Saved};
@@ -117,24 +117,14 @@ struct InputGradient {
 }
 
 /// [`InputGradient`] for each record of a view.
-struct InputGradients {
-    normalise: Normalises,
-    mean_gradient: Vec<f32>,
-    slope: Vec<f32>,
-    gain: Vec<f32>,
+struct InputGradients<'a> {
+    normalise: &'a Normalises,
+    mean_gradient: Spread,
+    slope: Spread,
+    gain: &'a Spread,
 }
 
-impl InputGradients {
-    /// From values per channel.
-    fn new(view: &View, normalise: Normalises, mean_gradient: Vec<f32>, slope: Vec<f32>, gain: Vec<f32>) -> Self {
-        Self {
-            normalise: normalise.spread(view),
-            mean_gradient: spread(mean_gradient, view),
-            slope: spread(slope, view),
-            gain: spread(gain, view),
-        }
-    }
-
+impl InputGradients<'_> {
     #[inline(always)]
     fn at(&self, i: usize) -> InputGradient {
         let (mean_gradient, slope, gain) = (self.mean_gradient[i], self.slope[i], self.gain[i]);
@@ -170,23 +160,24 @@ impl Gradient<'_> {
             }
             return;
         }
-        let view = View::of(shape);
-        let mut sums = vec![GradientSums::default(); saved.len()];
-        if dgamma.is_some() || dbeta.is_some() || !self.frozen {
-            let per_record = parameters.normalise_saved(saved).spread(&view);
-            let sum = |part, first, into: &mut [_]| self.of_part(&view, &per_record, part, first, into);
-            machine.reduce(&view, sum, &mut sums);
-        }
+        let (view, channels) = (View::of(shape), saved.len());
+        let normalise = parameters.normalise_saved(&view, saved);
+        let sums = if dgamma.is_some() || dbeta.is_some() || !self.frozen {
+            machine.reduce(&view, channels, |part, first, into: &mut [_]| {
+                self.of_part(&view, &normalise, part, first, into)
+            })
+        } else {
+            vec![GradientSums::default(); channels]
+        };
         if let Some(dx) = dx {
-            let normalise = parameters.normalise_saved(saved);
-            let mean_gradient = sums.iter().map(|sums| (sums.gradient / m) as f32).collect();
-            let slope = |(sums, saved): (&GradientSums, &Saved)| {
+            let mean_gradient = sums.iter().map(|sums| (sums.gradient / m) as f32);
+            let slope = sums.iter().zip(saved).map(|(sums, saved)| {
                 let inverse_std = f64::from(saved.inverse_std);
                 (sums.centred * inverse_std * inverse_std / m) as f32
-            };
-            let slope = sums.iter().zip(saved).map(slope).collect();
-            let gain = normalise.scale.clone();
-            self.input(machine, &view, &InputGradients::new(&view, normalise, mean_gradient, slope, gain), dx);
+            });
+            let (mean_gradient, slope) = (Spread::new(&view, mean_gradient), Spread::new(&view, slope));
+            let of = InputGradients { normalise: &normalise, mean_gradient, slope, gain: &normalise.scale };
+            self.input(machine, &view, &of, dx);
         }
         if let Some(dgamma) = dgamma {
             for ((dgamma, sums), saved) in dgamma.iter_mut().zip(&sums).zip(saved) {
@@ -200,8 +191,9 @@ impl Gradient<'_> {
         }
         if let Some(dresidual) = dresidual {
             // The frozen gradient with a gain of 1.
-            let all = |value| vec![value; saved.len()];
-            let of = InputGradients::new(&view, parameters.normalise_saved(saved), all(0.0), all(0.0), all(1.0));
+            let all = |value| Spread::new(&view, std::iter::repeat_n(value, channels));
+            let (mean_gradient, slope, gain) = (all(0.0), all(0.0), &all(1.0));
+            let of = InputGradients { normalise: &normalise, mean_gradient, slope, gain };
             Gradient { frozen: true, ..self }.input(machine, &view, &of, dresidual);
         }
     }
@@ -292,9 +284,10 @@ impl Kernel for PlanesPart<'_> {
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         let Self { planes, normalise, part, first, x, dy, residual, into } = self;
+        let mut sums = [const { PairSums::zero() }; GROUP_PLANES];
+        let sums = &mut sums[..into.len()];
         for (outer, run) in planes.part_blocks(part) {
-            let mut sums = [const { PairSums::zero() }; GROUP_PLANES];
-            let sums = &mut sums[..into.len()];
+            sums.iter_mut().for_each(|sums| *sums = PairSums::zero());
             for o in outer {
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let range = planes.run(o, first + i, &run);
@@ -302,7 +295,7 @@ impl Kernel for PlanesPart<'_> {
                     add_run::<RELU, RESIDUAL>(sums, &normalise.at(i), x, dy, residual);
                 }
             }
-            for (into, sums) in into.iter_mut().zip(sums) {
+            for (into, sums) in into.iter_mut().zip(&*sums) {
                 let (gradient, centred) = sums.total();
                 *into = into.merge(GradientSums { gradient, centred });
             }
@@ -379,9 +372,9 @@ impl Kernel for ColumnsPart<'_> {
         let Self { columns, first, .. } = self;
         let rows = columns.part(self.part);
         let width = self.into.len();
-        let mut gradients = [0.0f32; TILE_COLUMNS];
-        let mut centreds = [0.0f32; TILE_COLUMNS];
-        let (gradient, centred) = (&mut gradients[..width], &mut centreds[..width]);
+        let mut gradients = Aligned([0.0f32; TILE_COLUMNS]);
+        let mut centreds = Aligned([0.0f32; TILE_COLUMNS]);
+        let (gradient, centred) = (&mut gradients.0[..width], &mut centreds.0[..width]);
         let start = |r: usize| r * columns.width + first;
         for r in rows.clone() {
             self.add_row::<RELU, RESIDUAL>(start(r), gradient, centred);
@@ -417,7 +410,7 @@ impl ColumnsPart<'_> {
 
 struct InputPlanes<'a, const FROZEN: bool> {
     planes: &'a Planes,
-    of: &'a InputGradients,
+    of: &'a InputGradients<'a>,
     start: usize,
     x: &'a [f32],
     dy: &'a [f32],
@@ -457,7 +450,7 @@ fn input_one<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
 
 struct InputColumns<'a, const FROZEN: bool> {
     width: usize,
-    of: &'a InputGradients,
+    of: &'a InputGradients<'a>,
     x: &'a [f32],
     dy: &'a [f32],
     residual: &'a [f32],

@@ -32,14 +32,16 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use pulp::Arch;
-use rayon::prelude::*;
 
 use crate::config::{Activation, Config, Momentum, RunningVariance};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::shape::Shape;
-use apply::{Apply, Normalises};
+use apply::{Apply, Normalises, Spread};
 use moments::Moments;
 use partition::{TASK_ELEMENTS, View};
 
@@ -48,6 +50,9 @@ pub use backward::{Backward, backward};
 /// Below this many elements waking other threads costs more than they save: a pass over 1 MiB takes 30 µs, which two
 /// threads of a busy machine did not improve on.
 const SERIAL_BELOW: usize = 1 << 18;
+
+/// Turns that a thread waits for the last tasks of others before it sleeps: tens of microseconds.
+const SPINS: usize = 2000;
 
 /// The statistics of one channel as training leaves them: the same four numbers as a `vec4` of the GPU's saved
 /// statistics.
@@ -165,11 +170,12 @@ pub fn inference(shape: &Shape, config: &Config, arguments: Inference) -> Result
     if y.is_empty() {
         return Ok(());
     }
-    let inverse_std = variance.iter().map(|variance| inverse_std(*variance, config.epsilon)).collect();
-    let normalise = parameters.normalise(mean.to_vec(), vec![0.0; mean.len()], inverse_std);
-    let machine = Machine::of(shape);
+    let (view, machine) = (View::of(shape), Machine::of(shape));
+    let inverse_std = variance.iter().map(|variance| inverse_std(*variance, config.epsilon));
+    let offset = std::iter::repeat_n(0.0, mean.len());
+    let normalise = parameters.normalise(&view, mean.iter().copied(), offset, inverse_std);
     let relu = config.activation == Activation::Relu;
-    machine.apply(&View::of(shape), normalise, Apply { simd: machine.simd, x, residual, relu }, y);
+    machine.apply(&view, &normalise, Apply { simd: machine.simd, x, residual, relu }, y);
     Ok(())
 }
 
@@ -301,19 +307,34 @@ struct Parameters<'a> {
 }
 
 impl Parameters<'_> {
-    /// How each channel is normalised.
-    fn normalise(&self, anchor: Vec<f32>, offset: Vec<f32>, inverse_std: Vec<f32>) -> Normalises {
-        let mut scale = inverse_std;
-        if let Some(gamma) = self.gamma {
-            scale.iter_mut().zip(gamma).for_each(|(scale, gamma)| *scale *= gamma);
+    /// How the values of each record of a view are normalised.
+    fn normalise(
+        &self,
+        view: &View,
+        anchor: impl ExactSizeIterator<Item = f32>,
+        offset: impl ExactSizeIterator<Item = f32>,
+        inverse_std: impl ExactSizeIterator<Item = f32>,
+    ) -> Normalises {
+        let channels = anchor.len();
+        Normalises {
+            anchor: Spread::new(view, anchor),
+            offset: Spread::new(view, offset),
+            scale: match self.gamma {
+                Some(gamma) => {
+                    Spread::new(view, inverse_std.zip(gamma).map(|(inverse_std, gamma)| inverse_std * gamma))
+                }
+                None => Spread::new(view, inverse_std),
+            },
+            shift: match self.beta {
+                Some(beta) => Spread::new(view, beta.iter().copied()),
+                None => Spread::new(view, std::iter::repeat_n(0.0, channels)),
+            },
         }
-        let shift = self.beta.map_or_else(|| vec![0.0; anchor.len()], <[f32]>::to_vec);
-        Normalises { anchor, offset, scale, shift }
     }
 
-    fn normalise_saved(&self, saved: &[Saved]) -> Normalises {
-        let each = |of: fn(&Saved) -> f32| saved.iter().map(of).collect();
-        self.normalise(each(|s| s.anchor), each(|s| s.offset), each(|s| s.inverse_std))
+    fn normalise_saved(&self, view: &View, saved: &[Saved]) -> Normalises {
+        let (anchor, offset) = (saved.iter().map(|saved| saved.anchor), saved.iter().map(|saved| saved.offset));
+        self.normalise(view, anchor, offset, saved.iter().map(|saved| saved.inverse_std))
     }
 }
 
@@ -331,12 +352,30 @@ impl Machine {
     }
 
     /// Runs `work` on each task, on several threads if there are several.
+    ///
+    /// The calling thread begins at once, the others join when they have woken: rayon's own loops leave it asleep until
+    /// they end, and two threads then took up to three times as long on tensors of 6 MiB.
     fn each<T: Send>(&self, tasks: Vec<T>, work: impl Fn(T) + Send + Sync) {
-        if self.threads > 1 && tasks.len() > 1 {
-            tasks.into_par_iter().with_max_len(1).for_each(work);
-        } else {
-            tasks.into_iter().for_each(work);
+        let helpers = self.threads.min(tasks.len()).saturating_sub(1);
+        if helpers == 0 {
+            return tasks.into_iter().for_each(work);
         }
+        let unfinished = AtomicUsize::new(tasks.len());
+        let tasks = Mutex::new(tasks.into_iter());
+        let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work_off = || {
+            for task in std::iter::from_fn(next) {
+                work(task);
+                unfinished.fetch_sub(1, Ordering::Release);
+            }
+            // Others end their last tasks sooner than this thread would wake again, and the next pass follows.
+            let running = || unfinished.load(Ordering::Acquire) > 0;
+            (0..SPINS).take_while(|_| running()).for_each(|_| std::hint::spin_loop());
+        };
+        rayon::in_place_scope(|scope| {
+            (0..helpers).for_each(|_| scope.spawn(|_| work_off()));
+            work_off();
+        });
     }
 
     #[expect(clippy::too_many_arguments, reason = "checked arguments of one public function")]
@@ -356,27 +395,27 @@ impl Machine {
         }
         let apply = Apply { simd: self.simd, x, residual, relu: config.activation == Activation::Relu };
         let view = View::of(shape);
-        let mut moments = vec![Moments::default(); saved.len()];
-        self.reduce(&view, |part, first, into| moments::of_part(self.simd, &view, x, part, first, into), &mut moments);
+        let sum = |part, first, into: &mut [_]| moments::of_part(self.simd, &view, x, part, first, into);
+        let moments: Vec<Moments> = self.reduce(&view, saved.len(), sum);
         for (saved, moments) in saved.iter_mut().zip(moments) {
             *saved = moments.saved(config.epsilon);
         }
-        self.apply(&view, parameters.normalise_saved(saved), apply, y);
+        let normalise = parameters.normalise_saved(&view, saved);
+        self.apply(&view, &normalise, apply, y);
     }
 
     /// The elementwise pass over the whole tensor.
-    fn apply(&self, view: &View, normalise: Normalises, apply: Apply, y: &mut [f32]) {
-        let normalise = normalise.spread(view);
+    fn apply(&self, view: &View, normalise: &Normalises, apply: Apply, y: &mut [f32]) {
         match view {
             View::Planes(planes) => {
                 self.each(y.chunks_mut(TASK_ELEMENTS).enumerate().collect(), |(task, y)| {
-                    apply.planes(planes, &normalise, task * TASK_ELEMENTS, y);
+                    apply.planes(planes, normalise, task * TASK_ELEMENTS, y);
                 });
             }
             View::Columns(columns) => {
                 let rows = TASK_ELEMENTS.div_ceil(columns.width);
                 self.each(y.chunks_mut(rows * columns.width).enumerate().collect(), |(task, y)| {
-                    apply.columns(columns, &normalise, task * rows, y);
+                    apply.columns(columns, normalise, task * rows, y);
                 });
             }
         }

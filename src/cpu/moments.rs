@@ -71,7 +71,12 @@ pub(super) fn of_part(simd: Arch, view: &View, x: &[f32], part: usize, first: us
     }
 }
 
+/// Values that begin where a cache line does, so that no load or store of whole lanes straddles two.
+#[repr(align(64))]
+pub(super) struct Aligned<T>(pub(super) T);
+
 /// Two sums per lane: `Σ (x − anchor)` and its square here, `Σ dy` and `Σ dy·(x − mean)` in the backward pass.
+#[repr(align(64))]
 pub(super) struct PairSums {
     pub(super) first: [f32; LANES],
     pub(super) second: [f32; LANES],
@@ -120,20 +125,22 @@ impl WithSimd for PlanesPart<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { x, planes, part, first, into } = self;
         let group = into.len();
+        // Made once: 8 KiB of zeros for each block of one plane took as long as half of its sums.
+        let mut anchors = [0.0; GROUP_PLANES];
+        let mut sums = [const { PairSums::zero() }; GROUP_PLANES];
+        let (anchors, sums) = (&mut anchors[..group], &mut sums[..group]);
         for (outer, run) in planes.part_blocks(part) {
             let count = (outer.len() * run.len()) as f64;
-            let mut anchors = [0.0; GROUP_PLANES];
-            let mut sums = [const { PairSums::zero() }; GROUP_PLANES];
-            let (anchors, sums) = (&mut anchors[..group], &mut sums[..group]);
-            for (i, k) in anchors.iter_mut().enumerate() {
+            for (i, (k, sums)) in anchors.iter_mut().zip(&mut *sums).enumerate() {
                 *k = anchor(&x[planes.run(outer.start, first + i, &run)]);
+                *sums = PairSums::zero();
             }
             for o in outer {
                 for (i, (k, sums)) in anchors.iter().zip(&mut *sums).enumerate() {
                     add_run(sums, &x[planes.run(o, first + i, &run)], *k);
                 }
             }
-            for (into, (k, sums)) in into.iter_mut().zip(anchors.iter().zip(sums)) {
+            for (into, (k, sums)) in into.iter_mut().zip(anchors.iter().zip(&*sums)) {
                 let (shifted, squared) = sums.total();
                 *into = into.merge(Moments::from_sums(count, *k, shifted, squared));
             }
@@ -202,8 +209,8 @@ impl WithSimd for ColumnsPart<'_> {
         let rows = columns.part(part);
         let width = into.len();
 
-        let mut anchors = [0.0f32; TILE_COLUMNS];
-        let anchor = &mut anchors[..width];
+        let mut anchors = Aligned([0.0f32; TILE_COLUMNS]);
+        let anchor = &mut anchors.0[..width];
         let tile = rows.len().min(TILE_VALUES);
         let x0 = columns.piece(x, rows.start, first, width);
         for r in rows.start + 1..rows.start + tile {
@@ -216,9 +223,9 @@ impl WithSimd for ColumnsPart<'_> {
             *k = x0 + *k / tile as f32;
         }
 
-        let mut shifted = [0.0f32; TILE_COLUMNS];
-        let mut squared = [0.0f32; TILE_COLUMNS];
-        let (shifted, squared) = (&mut shifted[..width], &mut squared[..width]);
+        let mut shifted = Aligned([0.0f32; TILE_COLUMNS]);
+        let mut squared = Aligned([0.0f32; TILE_COLUMNS]);
+        let (shifted, squared) = (&mut shifted.0[..width], &mut squared.0[..width]);
         for r in rows.clone() {
             add_row(columns.piece(x, r, first, width), anchor, shifted, squared);
         }

@@ -10,8 +10,9 @@ Each round times PyTorch, then ours, then plain copies of the same arrays by as 
 repeats within a round, a ratio the median over the rounds, told with its quartiles. Below 1 in `ours/torch` we are ahead.
 `ours/copy` divides by the traffic too: inference reads x and writes y, as one copy does; training reads x once more, for
 its moments, which makes one and a half; backward reads x and dy twice and writes dx, two and a half. PyTorch is called
-through its own kernels, without autograd, writes into arrays that exist already where it can; both allocators keep their
-pages and ask for large ones (below), so that page faults count against neither.
+through its own kernels, without autograd, writes into arrays that exist already where it can. Both allocators keep their
+pages, so that page faults count against neither, and neither asks for large ones, which the kernel may grant to one and not
+to the other: that alone made differences of half.
 """
 import argparse
 import json
@@ -24,7 +25,7 @@ import time
 from pathlib import Path
 
 KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28),
-              "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+              "NUMPY_MADVISE_HUGEPAGE": "0"}
 if os.environ.get("MALLOC_TRIM_THRESHOLD_") is None:
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_PAGES})
 
@@ -130,12 +131,14 @@ def main():
                         sys.exit(f"{name}: {what} differs by {np.abs(found - expected.numpy()).max()}")
 
                 elements = int(np.prod(dimensions))
-                repeats = int(min(200, max(3, 2e7 / elements)))
+                repeats = int(min(200, max(5, 2e7 / elements)))
                 for operation, forms in operations.items():
                     copy, traffic = COPY[operation]
                     times = []
                     for _ in range(options.rounds):
                         theirs = min(best(form, repeats) for form in forms)
+                        # Its threads spin on after a call and would keep ours from their cores.
+                        time.sleep(0.05)
                         times.append((theirs, ours.best(operation, repeats), ours.best(copy, repeats) * traffic))
                     spread = lambda of: [round(q, 4) for q in statistics.quantiles((of(*t) for t in times), method="inclusive")]
                     row = {

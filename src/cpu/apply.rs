@@ -3,6 +3,7 @@
 use pulp::Arch;
 
 use super::kernel::{Kernel, Variant};
+use super::line::{LINE, Line};
 use super::partition::{Columns, Planes, View};
 
 /// How the values of one channel become its outputs: `z = ((x − anchor) − offset) · scale + shift`.
@@ -35,24 +36,27 @@ impl Normalises {
     }
 }
 
-/// One value for each record of a view.
-pub(super) struct Spread(Vec<f32>);
+/// One value for each record of a view. The first lies at the start of a cache line.
+pub(super) struct Spread {
+    lines: Vec<Line>,
+    width: usize,
+}
 
 impl Spread {
     /// From one value per channel.
     pub(super) fn new(view: &View, channels: impl ExactSizeIterator<Item = f32>) -> Self {
         let (n, width) = (view.records_per_channel(), view.width());
         let period = channels.len() * n;
-        let mut spread = Vec::with_capacity(width);
+        let mut lines = vec![Line::default(); width.div_ceil(LINE)];
+        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut lines);
+        let (first, again) = values[..width].split_at_mut(period);
         if n == 1 {
-            spread.extend(channels);
+            first.iter_mut().zip(channels).for_each(|(value, channel)| *value = channel);
         } else {
-            channels.for_each(|channel| spread.extend(std::iter::repeat_n(channel, n)));
+            first.chunks_mut(n).zip(channels).for_each(|(values, channel)| values.fill(channel));
         }
-        while spread.len() < width {
-            spread.extend_from_within(..period);
-        }
-        Self(spread)
+        again.chunks_mut(period).for_each(|again| again.copy_from_slice(first));
+        Self { lines, width }
     }
 }
 
@@ -61,7 +65,7 @@ impl std::ops::Deref for Spread {
 
     #[inline(always)]
     fn deref(&self) -> &[f32] {
-        &self.0
+        &bytemuck::cast_slice(&self.lines)[..self.width]
     }
 }
 

@@ -4,7 +4,8 @@ use pulp::Arch;
 
 use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, centre, pre_activation};
 use super::kernel::{Kernel, Variant};
-use super::moments::{Aligned, LANES, PairSums};
+use super::line::Aligned;
+use super::moments::{LANES, PairSums};
 use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
 use super::reduce::Record;
 use super::{Check, Machine, Parameters, Saved};

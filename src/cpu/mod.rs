@@ -26,6 +26,7 @@
 mod apply;
 mod backward;
 mod kernel;
+mod line;
 mod moments;
 mod partition;
 mod reduce;

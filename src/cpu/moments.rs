@@ -3,6 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::Saved;
+use super::line::Aligned;
 use super::partition::{Columns, GROUP_PLANES, Planes, TILE_COLUMNS, TILE_VALUES, View};
 use super::reduce::Record;
 
@@ -70,10 +71,6 @@ pub(super) fn of_part(simd: Arch, view: &View, x: &[f32], part: usize, first: us
         View::Columns(columns) => simd.dispatch(ColumnsPart { x, columns, part, first, into }),
     }
 }
-
-/// Values that begin where a cache line does, so that no load or store of whole lanes straddles two.
-#[repr(align(64))]
-pub(super) struct Aligned<T>(pub(super) T);
 
 /// Two sums per lane: `Σ (x − anchor)` and its square here, `Σ dy` and `Σ dy·(x − mean)` in the backward pass.
 #[repr(align(64))]

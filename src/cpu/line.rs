@@ -1,0 +1,16 @@
+//! Values that start where a cache line does.
+//!
+//! What the loops read and write beside the tensors – sums, coefficients – then never straddles two lines, which would
+//! cost each load and store a second turn.
+
+/// Values of a cache line.
+pub(super) const LINE: usize = 16;
+
+/// The values of one cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Line([f32; LINE]);
+
+/// Values at the start of a cache line.
+#[repr(align(64))]
+pub(super) struct Aligned<T>(pub(super) T);

@@ -39,6 +39,9 @@ pub const RESIDENT_BLOCKS: u32 = 16;
 /// Quads that the rows of a resident workgroup are wide, at least, where the tensor is: a line of 128 bytes.
 const RESIDENT_WIDTH: u32 = 8;
 
+/// Up to so many rows a walk down columns is a walk along memory, too.
+const FEW_ROWS: u64 = 4;
+
 /// A stretch of a tensor that one dispatch binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -252,7 +255,9 @@ impl Geometry {
         }
         let lanes = tuning.apply_lanes;
         let quads = u64::from(tuning.apply_quads);
-        if tuning.row_blocks > 0 {
+        // Few rows are as many streams to fetch ahead, whichever way they are gone through.
+        let rows = u64::from(shape.elements()).div_ceil(4) / period_quads(shape);
+        if tuning.row_blocks > 0 && rows > FEW_ROWS {
             let (columns, blocks) = rows_for(shape, lanes, tuning);
             let wanted = (quads / u64::from(lanes * blocks)).max(ROWS_PER_PART);
             return Self::across(Walk::Rows, shape, columns, lanes, [lanes, blocks], wanted);

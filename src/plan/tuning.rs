@@ -62,8 +62,8 @@ impl Tuning {
                     part_quads_min: 1024,
                     part_quads_max: 16_384,
                     apply_quads: 4096,
-                    reduce_along_quads: 4 * lanes,
-                    apply_along_quads: 4 * lanes,
+                    reduce_along_quads: 3 * lanes,
+                    apply_along_quads: 3 * lanes,
                     // 16 blocks of 8 lanes: a row of 512 channels is read in one piece (measured on lavapipe: with 4 blocks
                     // such rows cost 1.8 copies, with 16 they cost 1.05).
                     row_blocks: 16,

@@ -19,6 +19,14 @@ fn prepare4(channel: vec4<u32>) -> Gradient {
     return Gradient(normaliser4(channel), vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
 }
 
+fn either(a: Gradient, b: Gradient, mask: vec4<bool>) -> Gradient {
+    return Gradient(
+        either_normaliser(a.normaliser, b.normaliser, mask),
+        select(b.mean_dy, a.mean_dy, mask),
+        select(b.projection, a.projection, mask),
+    );
+}
+
 fn apply(g: Gradient, quad: u32) -> vec4<bool> {
     let x = input_of(quad);
     let dz = gradient_of_z(g.normaliser, load_dy(quad), x, quad);

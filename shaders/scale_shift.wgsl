@@ -12,6 +12,10 @@ fn prepare4(channel: vec4<u32>) -> Normaliser {
     return normaliser4(channel);
 }
 
+fn either(a: Normaliser, b: Normaliser, mask: vec4<bool>) -> Normaliser {
+    return either_normaliser(a, b, mask);
+}
+
 // Also tells where z is positive, for those who keep it.
 fn apply(n: Normaliser, quad: u32) -> vec4<bool> {
     let x = load_x(quad);

@@ -35,9 +35,10 @@ fn apply_part(index: u32, lane: u32) {
             }
         }
         if (!ALIGNED) {
-            // The quad that runs over into the next planes.
+            // The quad that runs over into the next plane, which is longer than a quad.
             if (lane == 0u && end % 4u != 0u && begin <= end / 4u && end / 4u < begin + parameters.chunk) {
-                _ = apply(prepare4(channels_of(end / 4u)), end / 4u);
+                let next = prepare((plane + 1u) % parameters.channels);
+                _ = apply(either(coefficients, next, within(end / 4u, start, end)), end / 4u);
             }
         }
     }

@@ -11,6 +11,16 @@ fn normaliser(channel: u32) -> Normaliser {
     );
 }
 
+// Of one where the mask is set, of the other elsewhere.
+fn either_normaliser(a: Normaliser, b: Normaliser, mask: vec4<bool>) -> Normaliser {
+    return Normaliser(
+        select(b.anchor, a.anchor, mask),
+        select(b.offset, a.offset, mask),
+        select(b.scale, a.scale, mask),
+        select(b.shift, a.shift, mask),
+    );
+}
+
 // Of four channels.
 fn normaliser4(channel: vec4<u32>) -> Normaliser {
     let a = statistics(channel.x);

@@ -69,12 +69,12 @@ impl Tuning {
                     row_blocks: 16,
                     column_rows: 1,
                     // Eight vectors that meet twice cost less than a second pass; with sixteen and more they cost more
-                    // (measured on lavapipe: 3.0 copies for 64 vectors, where streaming takes 2.1).
+                    // (measured on lavapipe: 3.0 copies with 32, where streaming takes 2.0 to 2.4).
                     resident_lanes_min: lanes,
                     resident_lanes_max: 8 * lanes,
                     resident_blocks: 16,
-                    // An access of one element costs as much as one of four (measured on lavapipe: 7 copies for planes
-                    // of 7 × 7, where streaming takes 3).
+                    // A place and a condition for each element cost more than a second pass (measured on lavapipe: 7 copies
+                    // for planes of 7 × 7, where streaming takes 3).
                     resident_element_blocks: 0,
                     // Rows are read in the order of memory only if each workgroup goes on where the last one ended.
                     resident_rows: 1,
@@ -95,7 +95,7 @@ impl Tuning {
                 column_rows: 8,
                 resident_lanes_min: 64,
                 resident_lanes_max: 256,
-                // 64 to 100 registers a lane; with 16 AMD's compiler takes 136 to 208 and spills (`benches/shader-stats.md`).
+                // 64 to 100 registers a lane; with 16 AMD's compiler takes 136 to 208, and spilled in 72 programs.
                 resident_blocks: 8,
                 resident_element_blocks: 8,
                 resident_rows: 32,

@@ -8,6 +8,7 @@
 // writes  dx, dresidual like x; writes or adds to  dgamma, dbeta [channels]
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn backward_resident(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    look_through_window();
     let index = workgroup_index(id);
     if (index >= parameters.workgroups) {
         return;

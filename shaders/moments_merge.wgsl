@@ -5,7 +5,7 @@
 // [channels] × Moments, as they are wanted
 fn read_record(slot: u32, channel: u32) -> Moments {
     // A slot beyond the last is an empty record.
-    let record = records[min(slot, parameters.slots - 1u) * parameters.channels + channel];
+    let record = from_memory(records[min(slot, parameters.slots - 1u) * parameters.channels + channel]);
     return Moments(select(0u, record.count, slot < parameters.slots), record.anchor, record.offset, record.m2);
 }
 

@@ -99,11 +99,12 @@ fn take(state: ptr<function, Accumulator>, g: Gathered, quads: u32) {
 }
 
 fn write_record(index: u32, record: Moments) {
-    records[index] = record;
+    records[index] = to_memory(record);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn moments_partial(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    look_through_window();
     let index = workgroup_index(id);
     if (index >= parameters.workgroups) {
         return;

@@ -41,6 +41,7 @@ fn apply4(n: Normaliser, i: u32, j: u32, k: u32, l: u32) {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn scale_shift(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    look_through_window();
     let index = workgroup_index(id);
     if (index >= parameters.workgroups) {
         return;

@@ -7,6 +7,7 @@
 // writes  y like x; saved [channels] × (K, d, inverse_std, variance)
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn training_resident(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    look_through_window();
     let index = workgroup_index(id);
     if (index >= parameters.workgroups) {
         return;

@@ -26,10 +26,8 @@ pub fn text(program: &Program) -> String {
     use Kernel::*;
     let kernel = program.kernel;
     let moments = matches!(kernel, MomentsPartial | MomentsMerge);
-    if moments || program.merged {
-        add(part!("record"));
-    }
     if moments {
+        add(part!("record"));
         add(part!("moments"));
     }
     if matches!(kernel, BackwardPartial | BackwardMerge) {
@@ -41,7 +39,12 @@ pub fn text(program: &Program) -> String {
             match walk {
                 Walk::Along => {
                     add(part!("tree"));
+                    add(part!("anchor_spread"));
                     add(part!("reduce_along"));
+                }
+                Walk::Lanes => {
+                    add(part!("anchor_spread"));
+                    add(part!("reduce_lanes"));
                 }
                 Walk::Rows => {
                     add(&each_block(part!("reduce_rows"), program.blocks));
@@ -60,6 +63,7 @@ pub fn text(program: &Program) -> String {
             add(if walk == Walk::Along { part!("resident_along") } else { part!("resident_columns") });
         }
         (_, Some(Walk::Along)) => add(part!("apply_along")),
+        (_, Some(Walk::Lanes)) => {}
         (_, Some(Walk::Rows)) => add(&each_block(part!("apply_rows"), program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
         (_, Some(Walk::Columns)) => add(part!("apply_columns")),
@@ -67,7 +71,7 @@ pub fn text(program: &Program) -> String {
         (_, None) => {}
     }
     if walks {
-        add(part!("channels_of"));
+        add(part!("places_of"));
     }
     let normalises =
         matches!(kernel, ScaleShift | TrainingResident | BackwardPartial | BackwardInput | BackwardResident);
@@ -121,7 +125,9 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     if program.walk == Some(Walk::Rows) || resident_along {
         list.push(("GROUP", f64::from(program.blocks * program.lanes_x)));
     }
-    if matches!(program.walk, Some(Walk::Along | Walk::Rows | Walk::Groups)) || program.kernel.is_resident() {
+    if matches!(program.walk, Some(Walk::Along | Walk::Lanes | Walk::Rows | Walk::Groups))
+        || program.kernel.is_resident()
+    {
         list.push(("ALIGNED", f64::from(u8::from(program.aligned))));
     }
     if program.kernel == Kernel::RunningUpdate {
@@ -148,7 +154,7 @@ fn each_block(part: &str, blocks: u32) -> String {
 
 fn uses_lanes_x(program: &Program) -> bool {
     matches!(program.kernel, Kernel::MomentsMerge | Kernel::BackwardMerge)
-        || program.walk == Some(Walk::Columns)
+        || matches!(program.walk, Some(Walk::Columns | Walk::Lanes))
         || program.kernel.is_resident()
 }
 
@@ -203,7 +209,7 @@ fn declare_bindings(program: &Program, text: &mut String) {
                 (_, Access::Word | Access::Element) => "u32",
             },
             Argument::Saved => "vec4<f32>",
-            Argument::Records | Argument::Merged => "Moments",
+            Argument::Records | Argument::Merged => "vec4<u32>",
             Argument::Sums | Argument::MergedSums | Argument::Coefficients => "vec2<f32>",
             Argument::Batches | Argument::Mask => "u32",
             _ => "f32",
@@ -316,13 +322,13 @@ fn choices(program: &Program) -> String {
         );
         function(
             "write_merged(channel: u32, value: Moments)",
-            choose(bound(Argument::Merged), "merged[channel] = value;", ""),
+            choose(bound(Argument::Merged), "merged[channel] = to_memory(value);", ""),
         );
     }
     if matches!(kernel, BackwardMerge | RunningUpdate) {
         function(
             "values_of(channel: u32) -> u32",
-            choose(program.merged, "return merged[channel].count;", "return parameters.values;"),
+            choose(program.merged, "return merged[channel].x;", "return parameters.values;"),
         );
     }
     let write = |present: bool, name: &str| match (present, program.accumulate) {

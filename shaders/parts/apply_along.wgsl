@@ -6,11 +6,12 @@ fn apply_part(index: u32, lane: u32) {
     let first_plane = (part / parameters.chunks) * parameters.planes_per_part;
     let end_plane = min(first_plane + parameters.planes_per_part, parameters.outer * parameters.channels);
     let chunk_first = (part % parameters.chunks) * parameters.chunk;
+    var channel = first_plane % parameters.channels;
     for (var plane = first_plane; plane < end_plane; plane += 1u) {
         let start = plane * parameters.inner;
         let end = start + parameters.inner;
-        let channel = plane % parameters.channels;
         let coefficients = prepare(channel);
+        channel = select(channel + 1u, 0u, channel + 1u == parameters.channels);
         let begin = (start + 3u) / 4u + chunk_first;
         let complete = min(begin + parameters.chunk, end / 4u);
         var quad = begin + lane;
@@ -37,7 +38,7 @@ fn apply_part(index: u32, lane: u32) {
         if (!ALIGNED) {
             // The quad that runs over into the next plane, which is longer than a quad.
             if (lane == 0u && end % 4u != 0u && begin <= end / 4u && end / 4u < begin + parameters.chunk) {
-                let next = prepare((plane + 1u) % parameters.channels);
+                let next = prepare(channel);
                 _ = apply(either(coefficients, next, within(end / 4u, start, end)), end / 4u);
             }
         }

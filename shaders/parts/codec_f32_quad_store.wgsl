@@ -1,3 +1,3 @@
 fn store_TENSOR(quad: u32, value: vec4<f32>) {
-    TENSOR[quad - parameters.window] = value;
+    TENSOR[quad - window] = value;
 }

@@ -1,7 +1,7 @@
 // TENSOR, f32, one element to an access: the last quad may be incomplete, and then repeats the last element.
 fn load_TENSOR(quad: u32) -> vec4<f32> {
-    let first = 4u * (quad - parameters.window);
-    let last = parameters.elements - 1u - 4u * parameters.window;
+    let first = 4u * (quad - window);
+    let last = bound_elements - 1u;
     return vec4<f32>(
         TENSOR[min(first, last)],
         TENSOR[min(first + 1u, last)],

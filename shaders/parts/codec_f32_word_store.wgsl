@@ -1,6 +1,6 @@
 fn store_TENSOR(quad: u32, value: vec4<f32>) {
-    let first = 4u * (quad - parameters.window);
-    let elements = parameters.elements - 4u * parameters.window;
+    let first = 4u * (quad - window);
+    let elements = bound_elements;
     TENSOR[first] = value.x;
     if (first + 1u < elements) {
         TENSOR[first + 1u] = value.y;

@@ -1,7 +1,7 @@
 // The upper half of the last word is not ours where the count is odd: its bits are kept.
 fn store_TENSOR(quad: u32, value: vec4<f32>) {
-    let first = 2u * (quad - parameters.window);
-    let elements = parameters.elements - 4u * parameters.window;
+    let first = 2u * (quad - window);
+    let elements = bound_elements;
     let words = pack(value);
     let lower = select(0xffffu, 0xffffffffu, 2u * first + 1u < elements);
     TENSOR[first] = (words.x & lower) | (TENSOR[first] & ~lower);

@@ -25,6 +25,16 @@ struct Parameters {
     zero: u32,            // always 0; unknown to the compiler
 }
 
+// What every access needs, read once: from a uniform it would be read again at every access, which costs llvmpipe a
+// twentieth of a copy.
+var<private> window: u32;
+var<private> bound_elements: u32;     // from the window's first to the tensor's last
+
+fn look_through_window() {
+    window = parameters.window;
+    bound_elements = parameters.elements - 4u * parameters.window;
+}
+
 // The workgroup's place in a grid that may be folded into two dimensions.
 fn workgroup_index(id: vec3<u32>) -> u32 {
     return id.y * parameters.grid_width + id.x;

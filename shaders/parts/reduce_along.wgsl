@@ -64,13 +64,7 @@ fn reduce_part(index: u32, lane: u32) {
     let first_start = first_plane * plane_elements + channel * parameters.inner;
 
     var state = begin(vec4<u32>(channel));
-    anchor(
-        &state,
-        sample(first_start, planes, chunk_first, 0u),
-        sample(first_start, planes, chunk_first, 1u),
-        sample(first_start, planes, chunk_first, 2u),
-        sample(first_start, planes, chunk_first, 3u),
-    );
+    anchor_spread(&state, first_start, planes, chunk_first);
     // Planes o and o + phases begin at the same place of a quad.
     for (var phase = 0u; phase < parameters.phases; phase += 1u) {
         let start = first_start + phase * plane_elements;
@@ -112,13 +106,4 @@ fn reduce_part(index: u32, lane: u32) {
     if (lane == 0u) {
         write_record(part * parameters.channels + channel, record);
     }
-}
-
-// The k-th of four values spread over the part, so that an unlike beginning does not mislead.
-fn sample(first_start: u32, planes: u32, chunk_first: u32, k: u32) -> vec4<f32> {
-    let plane = (planes - 1u) * k / 3u;
-    let span = min(4u * parameters.chunk, parameters.inner - min(4u * chunk_first, parameters.inner - 1u));
-    let element = first_start + plane * parameters.channels * parameters.inner
-        + min(4u * chunk_first, parameters.inner - 1u) + (span - 1u) / 3u * k;
-    return vec4<f32>(load_x(element / 4u)[element % 4u]);
 }

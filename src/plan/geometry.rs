@@ -21,9 +21,6 @@ const LONGEST_STRETCH_ELEMENTS: u64 = 31 << 20;
 /// Columns that a group holds along rows: 96 bytes of workgroup memory each at most, 12 KiB.
 pub const ROWS_GROUP: u32 = 128;
 
-/// Below this, caches hold the tensor and the order of memory matters little: a lane keeps to one column.
-const ROWS_ELEMENTS: u32 = 256 << 10;
-
 /// Rows that keep the records of a part, 16 bytes a column element, below a hundredth of what it reads.
 const ROWS_PER_RECORD: u64 = 400;
 
@@ -38,6 +35,12 @@ pub const RESIDENT_BLOCKS: u32 = 16;
 
 /// Quads that the rows of a resident workgroup are wide, at least, where the tensor is: a line of 128 bytes.
 const RESIDENT_WIDTH: u32 = 8;
+
+/// Elements that the planes of a workgroup span, at most, where each lane goes along its own.
+const LANES_ELEMENTS: u32 = 256 << 10;
+
+/// A lane that goes along its own part has at least so many quads, unless the channel has fewer.
+const LANE_QUADS: u64 = 128;
 
 /// Up to so many rows a walk down columns is a walk along memory, too.
 const FEW_ROWS: u64 = 4;
@@ -107,20 +110,20 @@ fn columns_for(shape: &Shape, lanes: u32) -> u64 {
     columns
 }
 
-/// Quads per row and columns that a lane holds, for a walk along rows: the period, repeated until rows fill the groups.
+/// Quads per row and columns that a lane holds, for a walk along rows: the period, repeated until rows fill the lanes, and
+/// in one group if the registers hold it, so that rows follow each other without a gap.
 fn rows_for(shape: &Shape, lanes: u32, tuning: &Tuning) -> (u64, u32) {
     let period = period_quads(shape);
-    let quads = u64::from(shape.elements()).div_ceil(4);
-    let most = if shape.elements() < ROWS_ELEMENTS { 1 } else { tuning.row_blocks.min(ROWS_GROUP / lanes) };
-    for blocks in [most, most.div_ceil(2)] {
-        let group = u64::from(lanes * blocks);
-        let columns = period * (group / greatest_common_divisor(period, group));
-        if quads / columns >= ROWS_PER_RECORD {
-            return (columns, blocks);
-        }
+    let lanes = u64::from(lanes);
+    let most = u64::from(tuning.row_blocks).min(u64::from(ROWS_GROUP) / lanes);
+    let even = period / greatest_common_divisor(period, lanes);
+    if even <= most {
+        // Two at least, so that a trip of the loop does something.
+        let blocks = if even == 1 { most.min(2) } else { even };
+        return (blocks * lanes, blocks as u32);
     }
-    let blocks = period.div_ceil(u64::from(lanes)).next_power_of_two().min(u64::from(most));
-    (period, blocks as u32)
+    let needed = period.div_ceil(lanes);
+    (period, needed.div_ceil(needed.div_ceil(most)) as u32)
 }
 
 fn parts_wanted(quads_per_column: u64, columns: u64, tuning: &Tuning) -> u64 {
@@ -149,7 +152,9 @@ impl Geometry {
     /// How a reduction goes through a shape that is not empty.
     pub fn reduce(shape: &Shape, tuning: &Tuning) -> Self {
         if shape.inner() / 4 >= tuning.reduce_along_quads {
-            return Self::reduce_along(shape, tuning, "planes are long enough for the lanes of a workgroup");
+            return Self::reduce_lanes(shape, tuning).unwrap_or_else(|| {
+                Self::reduce_along(shape, tuning, "planes are long enough for the lanes of a workgroup")
+            });
         }
         let across =
             if tuning.row_blocks > 0 { Self::reduce_rows(shape, tuning) } else { Self::reduce_columns(shape, tuning) };
@@ -191,6 +196,57 @@ impl Geometry {
             parts_per_stretch: chunks,
             reason,
         }
+    }
+
+    /// Each lane along its own part, where the tuning wants that and its records are not too many.
+    fn reduce_lanes(shape: &Shape, tuning: &Tuning) -> Option<Self> {
+        if tuning.reduce_lane_quads == 0 {
+            return None;
+        }
+        let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
+        let lanes = tuning.reduce_lanes;
+        // Neighbouring channels, as many as leave at most a fifth of the lanes idle, unless their planes are so long that a
+        // workgroup would reach too far.
+        let most = (lanes.min(LANES_ELEMENTS / inner).max(1)).ilog2();
+        let busy = |x: &u32| 5 * u64::from(channels) >= 4 * u64::from(channels.next_multiple_of(*x));
+        let lanes_x = (0..=most).rev().map(|n| 1 << n).find(busy).unwrap_or(1);
+        let lanes_y = lanes / lanes_x;
+        let plane_quads = (inner / 4).max(1);
+        let per_channel = u64::from(outer) * u64::from(plane_quads);
+        let most = (records_allowed(shape) / (16 * u64::from(channels))).max(1);
+        let fill = (u64::from(tuning.reduce_workgroups) * u64::from(lanes)).div_ceil(channels.into());
+        let fewest = per_channel.div_ceil(tuning.reduce_lane_quads.into());
+        let parts = fill.min(per_channel / LANE_QUADS).max(fewest).clamp(1, most);
+        let row = u64::from(channels) * u64::from(inner);
+        let (planes_per_part, chunk, chunks) = if parts <= u64::from(outer) {
+            let wanted = u64::from(outer).div_ceil(parts);
+            let records = 16 * u64::from(channels);
+            (rows_per_part(wanted, outer.into(), row * u64::from(lanes_y), records, shape), plane_quads, 1)
+        } else {
+            // The lanes of a workgroup share a plane, so that a window can show it to them.
+            let wanted = parts.div_ceil(outer.into()).next_multiple_of(lanes_y.into());
+            let most = most / u64::from(outer) / u64::from(lanes_y) * u64::from(lanes_y);
+            if most == 0 {
+                return None;
+            }
+            // An odd number of lines, so that lanes do not meet in one set of a cache.
+            let lines = plane_quads.div_ceil(wanted.min(most) as u32).div_ceil(4);
+            let chunk = 4 * (lines + 1 - lines % 2);
+            (1, chunk, plane_quads.div_ceil(chunk).next_multiple_of(lanes_y))
+        };
+        let slots = outer.div_ceil(planes_per_part) * chunks;
+        Some(Self {
+            walk: Walk::Lanes,
+            lanes,
+            lanes_x,
+            blocks: 1,
+            aligned: inner.is_multiple_of(4),
+            parameters: Parameters { planes_per_part, chunk, chunks, slots, ..Parameters::of(shape) },
+            parts: slots.div_ceil(lanes_y),
+            columns_per_part: channels.div_ceil(lanes_x),
+            parts_per_stretch: chunks.div_ceil(lanes_y),
+            reason: "this processor reads as fast where each lane keeps to its own plane",
+        })
     }
 
     fn reduce_columns(shape: &Shape, tuning: &Tuning) -> Self {
@@ -418,6 +474,27 @@ impl Geometry {
                 let part = 32 * u64::from(p.chunk);
                 (u64::from(parts.start) * part, u64::from(parts.end) * part)
             }
+            // Whole rows, planes or parts of one plane.
+            Walk::Lanes => {
+                let lanes_y = self.lanes / self.lanes_x;
+                let (first, end) = (parts.start * lanes_y, (parts.end * lanes_y).min(p.slots));
+                let (first_plane, end_plane) = (first / p.chunks, end.div_ceil(p.chunks));
+                let start = u64::from(first_plane) * row * u64::from(p.planes_per_part);
+                if end_plane - first_plane > 1 || p.planes_per_part > 1 {
+                    (start, u64::from(end_plane) * row * u64::from(p.planes_per_part))
+                } else {
+                    let channels = columns.start * self.lanes_x..(columns.end * self.lanes_x).min(p.channels);
+                    let start = start + u64::from(channels.start) * plane;
+                    if channels.len() > 1 {
+                        (start, start + channels.len() as u64 * plane)
+                    } else {
+                        let chunk = 4 * u64::from(p.chunk);
+                        let last = end.is_multiple_of(p.chunks);
+                        let stop = if last { plane } else { plane.min(u64::from(end % p.chunks) * chunk + 4) };
+                        (start + u64::from(first % p.chunks) * chunk, start + stop)
+                    }
+                }
+            }
             Walk::Along => {
                 let (groups, chunks) = (parts.start / p.chunks..parts.end.div_ceil(p.chunks), p.chunks);
                 let one_plane = groups.len() == 1 && p.planes_per_part == 1;
@@ -498,7 +575,7 @@ impl Geometry {
             for half in halves(&columns, 1) {
                 self.cut(shape, dtype, facts, parts.clone(), half, dispatches)?;
             }
-        } else if parts.end - parts.start > 1 && self.walk == Walk::Along {
+        } else if parts.end - parts.start > 1 && matches!(self.walk, Walk::Along | Walk::Lanes) {
             for half in halves(&parts, 1) {
                 self.cut(shape, dtype, facts, half, columns.clone(), dispatches)?;
             }

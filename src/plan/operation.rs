@@ -434,6 +434,10 @@ impl Planner<'_> {
         // A trip takes four records.
         let lanes = self.lanes_for(slots / 4);
         let helpful = slots.div_ceil(4).max(1).next_power_of_two().min(lanes);
+        // Neighbouring channels lie side by side, so that one lane to each reads best where they fill the adapter.
+        let filled =
+            self.tuning.reduce_workgroups.saturating_mul(self.tuning.reduce_lanes) / self.shape.channels().max(1);
+        let helpful = helpful.min(filled.max(1).next_power_of_two()).max(slots.div_ceil(4 * TRIPS).next_power_of_two());
         let lanes_x = lanes / helpful;
         let channels = u64::from(self.shape.channels());
         let workgroups = channels.div_ceil(u64::from(lanes_x));

@@ -65,6 +65,8 @@ impl Kernel {
 pub enum Walk {
     /// Along the planes of one channel (reduction), or of neighbouring ones (elementwise).
     Along,
+    /// Along the planes of channels, each lane along its own (reduction).
+    Lanes,
     /// Down rows after which the channels repeat, each lane at one column.
     Columns,
     /// Along rows after which the channels repeat, each lane at several columns, so that rows are swept in order.
@@ -78,6 +80,7 @@ impl Walk {
     pub const fn name(self) -> &'static str {
         match self {
             Walk::Along => "along planes",
+            Walk::Lanes => "along planes, lane by lane",
             Walk::Columns => "down columns",
             Walk::Rows => "along rows",
             Walk::Groups => "in groups of 32",

@@ -29,6 +29,9 @@ pub struct Tuning {
     pub reduce_along_quads: u32,
     /// Planes of at least this many quads are written along the plane; smaller ones as columns.
     pub apply_along_quads: u32,
+    /// A part of a reduction that one lane goes along by itself has at most about this many quads; 0 where lanes share
+    /// their parts.
+    pub reduce_lane_quads: u32,
     /// Columns that a lane holds, at most, where rows are swept in the order of memory; a power of two, or 0 where each
     /// lane keeps to one column and walks down the rows.
     pub row_blocks: u32,
@@ -64,6 +67,7 @@ impl Tuning {
                     apply_quads: 4096,
                     reduce_along_quads: 3 * lanes,
                     apply_along_quads: 3 * lanes,
+                    reduce_lane_quads: 4096,
                     // 16 blocks of 8 lanes: a row of 512 channels is read in one piece (measured on lavapipe: with 4 blocks
                     // such rows cost 1.8 copies, with 16 they cost 1.05).
                     row_blocks: 16,
@@ -91,6 +95,7 @@ impl Tuning {
                 apply_quads: 4096,
                 reduce_along_quads: 8,
                 apply_along_quads: 4096,
+                reduce_lane_quads: 0,
                 row_blocks: 0,
                 column_rows: 8,
                 resident_lanes_min: 64,
@@ -127,6 +132,7 @@ impl Tuning {
             apply_quads: self.apply_quads.clamp(1, most_applied),
             reduce_along_quads: self.reduce_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
+            reduce_lane_quads: self.reduce_lane_quads.min(TRIPS / 2),
             row_blocks: if rows_fit { self.row_blocks.min(16).next_power_of_two() } else { 0 },
             column_rows: lanes(self.column_rows).min(reduce_lanes),
             resident_lanes_min: lanes(self.resident_lanes_min),

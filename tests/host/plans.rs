@@ -50,6 +50,7 @@ prop_compose! {
         counts in proptest::array::uniform3(any_number(0..4000)),
         max in any_number(0..100_000),
         along in proptest::array::uniform2(any_number(0..100)),
+        reduce_lane_quads in any_number(0..5000),
         row_blocks in any_number(0..40),
         column_rows in prop_oneof![4 => (0u32..5).prop_map(|n| 1 << n), 1 => any_number(0..40)],
         resident_lanes in proptest::array::uniform2(prop_oneof![4 => (0u32..9).prop_map(|n| 1 << n), 1 => any_number(0..300)]),
@@ -67,6 +68,7 @@ prop_compose! {
             apply_quads: counts[2],
             reduce_along_quads: along[0],
             apply_along_quads: along[1],
+            reduce_lane_quads,
             row_blocks,
             column_rows,
             resident_lanes_min: resident_lanes[0],
@@ -138,26 +140,36 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
     let reduces = matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial);
     let mut ranges = Vec::new();
     match program.walk {
-        Some(Walk::Along) if reduces => {
-            let (group, k) = (part / chunks, part % chunks);
-            for o in (group * planes_per_part..(group + 1) * planes_per_part).take_while(|o| *o < outer) {
-                let start = (o * channels + column) * inner;
-                let end = start + inner;
-                // The last chunk takes what is left, so that no quad is in two.
-                let first = start.div_ceil(4) + k * chunk;
-                let last = (first + chunk).min(end / 4);
-                if first < last {
-                    ranges.push(4 * first..4 * last);
-                }
-                if k == 0 && !start.is_multiple_of(4) {
-                    ranges.push(start..start.next_multiple_of(4).min(end));
-                }
-                if k == chunks - 1 && !end.is_multiple_of(4) && (end / 4 != start / 4 || start.is_multiple_of(4)) {
-                    ranges.push(end / 4 * 4..end);
+        Some(walk @ (Walk::Along | Walk::Lanes)) if reduces => {
+            let (lanes_x, lanes_y) = if walk == Walk::Along {
+                (1, 1)
+            } else {
+                (u64::from(program.lanes_x), u64::from(program.workgroup_size / program.lanes_x))
+            };
+            // Each lane of the second walk is what a workgroup of the first one is.
+            let parts = (part * lanes_y..(part + 1) * lanes_y).take_while(|part| *part < u64::from(p.slots));
+            let columns = column * lanes_x..((column + 1) * lanes_x).min(channels);
+            for (part, column) in parts.flat_map(|part| columns.clone().map(move |column| (part, column))) {
+                let (group, k) = (part / chunks, part % chunks);
+                for o in (group * planes_per_part..(group + 1) * planes_per_part).take_while(|o| *o < outer) {
+                    let start = (o * channels + column) * inner;
+                    let end = start + inner;
+                    // The last chunk takes what is left, so that no quad is in two.
+                    let first = start.div_ceil(4) + k * chunk;
+                    let last = (first + chunk).min(end / 4);
+                    if first < last {
+                        ranges.push(4 * first..4 * last);
+                    }
+                    if k == 0 && !start.is_multiple_of(4) {
+                        ranges.push(start..start.next_multiple_of(4).min(end));
+                    }
+                    if k == chunks - 1 && !end.is_multiple_of(4) && (end / 4 != start / 4 || start.is_multiple_of(4)) {
+                        ranges.push(end / 4 * 4..end);
+                    }
                 }
             }
         }
-        Some(Walk::Along) => {
+        Some(Walk::Along | Walk::Lanes) => {
             let (group, k) = (part / chunks, part % chunks);
             for plane in (group * planes_per_part..(group + 1) * planes_per_part).take_while(|o| *o < outer * channels)
             {
@@ -223,6 +235,12 @@ fn records_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Vec
     let (p, program, channels, inner) = (&dispatch.parameters, &dispatch.program, shape.channels(), shape.inner());
     match program.walk {
         Some(Walk::Along) => vec![part * channels + column],
+        Some(Walk::Lanes) => {
+            let (lanes_x, lanes_y) = (program.lanes_x, program.workgroup_size / program.lanes_x);
+            let parts = part * lanes_y..((part + 1) * lanes_y).min(p.slots);
+            let columns = column * lanes_x..((column + 1) * lanes_x).min(channels);
+            parts.flat_map(|part| columns.clone().map(move |column| part * channels + column)).collect()
+        }
         _ => {
             let block = program.lanes_x * program.blocks;
             let of_channel = 4 * p.columns / inner / channels;
@@ -336,6 +354,8 @@ fn trips(shape: &Shape, dispatch: &Dispatch) -> u64 {
             (planes * plane_quads).div_ceil(lanes) + planes.div_ceil(lanes) + 4
         }
         Some(Walk::Along) => planes.min(outer * channels) * (1 + plane_quads.div_ceil(lanes)),
+        // Each plane, each stretch of it, and in each four quads at a time and what is left.
+        Some(Walk::Lanes) => planes.min(outer) * (1 + chunk.div_ceil(64) * (1 + 3) + plane_quads.div_ceil(4)),
         Some(Walk::Columns) => rows.div_ceil(lanes_y),
         Some(Walk::Rows) => rows + 2 * u64::from(program.blocks),
         Some(Walk::Groups) => 9 * chunk.div_ceil(lanes),

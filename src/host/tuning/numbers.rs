@@ -16,17 +16,19 @@ const LANES: &[u32] = &[4, 8, 16, 32, 64, 128, 256, 512, 1024];
 const WORKGROUPS: &[u32] = &[4, 16, 64, 256, 1024, 4096, 16_384];
 const QUADS: &[u32] = &[64, 256, 1024, 4096, 16_384, 65_536, 262_144];
 const PLANES: &[u32] = &[4, 8, 32, 128, 512, 2048, 8192];
+const LANE_QUADS: &[u32] = &[0, 64, 256, 1024, 4096];
 const BLOCKS: &[u32] = &[0, 4, 8, 16];
 const ROWS: &[u32] = &[1, 2, 4, 8, 16, 32];
 
 /// The numbers, in the order in which they are measured: first what decides how memory is gone through.
-pub const NUMBERS: [Number; 14] = [
+pub const NUMBERS: [Number; 15] = [
     Number { name: "row_blocks", of: |t| &mut t.row_blocks, ladder: BLOCKS },
     Number { name: "reduce_lanes", of: |t| &mut t.reduce_lanes, ladder: LANES },
     Number { name: "apply_lanes", of: |t| &mut t.apply_lanes, ladder: LANES },
     Number { name: "column_rows", of: |t| &mut t.column_rows, ladder: ROWS },
     Number { name: "reduce_along_quads", of: |t| &mut t.reduce_along_quads, ladder: PLANES },
     Number { name: "apply_along_quads", of: |t| &mut t.apply_along_quads, ladder: PLANES },
+    Number { name: "reduce_lane_quads", of: |t| &mut t.reduce_lane_quads, ladder: LANE_QUADS },
     Number { name: "reduce_workgroups", of: |t| &mut t.reduce_workgroups, ladder: WORKGROUPS },
     Number { name: "part_quads_min", of: |t| &mut t.part_quads_min, ladder: QUADS },
     Number { name: "part_quads_max", of: |t| &mut t.part_quads_max, ladder: QUADS },

@@ -20,9 +20,10 @@ pub async fn layouts_reach_every_walk(gpu: &Gpu) -> Outcome {
                 for program in plan.dispatches.iter().map(|d| &d.program) {
                     reached.extend(program.walk.map(|walk| match (program.kernel, walk) {
                         (Kernel::MomentsPartial, Walk::Along) => "reduce along",
+                        (Kernel::MomentsPartial, Walk::Lanes) => "reduce lanes",
                         (Kernel::MomentsPartial, Walk::Columns) => "reduce columns",
                         (Kernel::MomentsPartial, Walk::Rows) => "reduce rows",
-                        (_, Walk::Along) => "apply along",
+                        (_, Walk::Along | Walk::Lanes) => "apply along",
                         (_, Walk::Columns) => "apply columns",
                         (_, Walk::Rows) => "apply rows",
                         (_, Walk::Groups) => "apply groups",
@@ -32,7 +33,7 @@ pub async fn layouts_reach_every_walk(gpu: &Gpu) -> Outcome {
         }
     }
     let wanted = ["along", "columns", "rows"].map(|walk| ["reduce", "apply"].map(|k| format!("{k} {walk}")));
-    let others = ["apply groups".to_owned()];
+    let others = ["reduce lanes", "apply groups"].map(str::to_owned);
     let missing: Vec<String> =
         wanted.into_iter().flatten().chain(others).filter(|w| !reached.contains(w.as_str())).collect();
     check(missing.is_empty(), || format!("no layout reaches: {}", missing.join(", ")))

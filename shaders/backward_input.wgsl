@@ -27,31 +27,20 @@ fn either(a: Gradient, b: Gradient, mask: vec4<bool>) -> Gradient {
     );
 }
 
-fn apply(g: Gradient, quad: u32) -> vec4<bool> {
-    let x = input_of(quad);
-    let dz = gradient_of_z(g.normaliser, load_dy(quad), x, quad);
-    store_dx(quad, gradient_of_x(g, dz, x));
-    pass_to_residual(quad, dz);
-    return EVERY;
+struct Fetched {
+    x: vec4<f32>,
+    dy: vec4<f32>,
 }
 
-fn apply4(g: Gradient, i: u32, j: u32, k: u32, l: u32) {
-    let xi = input_of(i);
-    let xj = input_of(j);
-    let xk = input_of(k);
-    let xl = input_of(l);
-    let a = gradient_of_z(g.normaliser, load_dy(i), xi, i);
-    let b = gradient_of_z(g.normaliser, load_dy(j), xj, j);
-    let c = gradient_of_z(g.normaliser, load_dy(k), xk, k);
-    let d = gradient_of_z(g.normaliser, load_dy(l), xl, l);
-    store_dx(i, gradient_of_x(g, a, xi));
-    store_dx(j, gradient_of_x(g, b, xj));
-    store_dx(k, gradient_of_x(g, c, xk));
-    store_dx(l, gradient_of_x(g, d, xl));
-    pass_to_residual(i, a);
-    pass_to_residual(j, b);
-    pass_to_residual(k, c);
-    pass_to_residual(l, d);
+fn fetch(quad: u32) -> Fetched {
+    return Fetched(input_of(quad), load_dy(quad));
+}
+
+fn finish(g: Gradient, quad: u32, fetched: Fetched) -> vec4<bool> {
+    let dz = gradient_of_z(g.normaliser, fetched.dy, fetched.x, quad);
+    store_dx(quad, gradient_of_x(g, dz, fetched.x));
+    pass_to_residual(quad, dz);
+    return EVERY;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -16,27 +16,15 @@ fn either(a: Normaliser, b: Normaliser, mask: vec4<bool>) -> Normaliser {
     return either_normaliser(a, b, mask);
 }
 
+fn fetch(quad: u32) -> vec4<f32> {
+    return load_x(quad);
+}
+
 // Also tells where z is positive, for those who keep it.
-fn apply(n: Normaliser, quad: u32) -> vec4<bool> {
-    let x = load_x(quad);
+fn finish(n: Normaliser, quad: u32, x: vec4<f32>) -> vec4<bool> {
     let z = add_residual(normalise(n, x), quad);
     store_y(quad, activate(z));
     return z > vec4<f32>(0.0);
-}
-
-fn apply4(n: Normaliser, i: u32, j: u32, k: u32, l: u32) {
-    let a = load_x(i);
-    let b = load_x(j);
-    let c = load_x(k);
-    let d = load_x(l);
-    let za = add_residual(normalise(n, a), i);
-    let zb = add_residual(normalise(n, b), j);
-    let zc = add_residual(normalise(n, c), k);
-    let zd = add_residual(normalise(n, d), l);
-    store_y(i, activate(za));
-    store_y(j, activate(zb));
-    store_y(k, activate(zc));
-    store_y(l, activate(zd));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

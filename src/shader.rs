@@ -62,11 +62,11 @@ pub fn text(program: &Program) -> String {
             add(part!("totals"));
             add(if walk == Walk::Along { part!("resident_along") } else { part!("resident_columns") });
         }
-        (_, Some(Walk::Along)) => add(part!("apply_along")),
+        (_, Some(Walk::Along)) => add(&each_block(part!("apply_along"), program.trip)),
         (_, Some(Walk::Lanes)) => {}
         (_, Some(Walk::Rows)) => add(&each_block(part!("apply_rows"), program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
-        (_, Some(Walk::Columns)) => add(part!("apply_columns")),
+        (_, Some(Walk::Columns)) => add(&each_block(part!("apply_columns"), program.trip)),
         (MomentsMerge | BackwardMerge, None) => add(part!("tree")),
         (_, None) => {}
     }
@@ -124,6 +124,11 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     let resident_along = program.kernel.is_resident() && program.walk == Some(Walk::Along);
     if program.walk == Some(Walk::Rows) || resident_along {
         list.push(("GROUP", f64::from(program.blocks * program.lanes_x)));
+    }
+    if matches!(program.kernel, Kernel::ScaleShift | Kernel::BackwardInput)
+        && matches!(program.walk, Some(Walk::Along | Walk::Columns))
+    {
+        list.push(("TRIP", f64::from(program.trip)));
     }
     if matches!(program.walk, Some(Walk::Along | Walk::Lanes | Walk::Rows | Walk::Groups))
         || program.kernel.is_resident()

@@ -1,5 +1,6 @@
 // Channels first: a workgroup goes along planes (or a chunk of one); the channel comes from the workgroup.
-// A quad belongs to the plane in which it starts, so that one invocation owns each.
+// A quad belongs to the plane in which it starts, so that one invocation owns each. A line that names BLOCK is written once
+// for each of the TRIP quads that a lane fetches before it writes.
 // workgroup → part (planes_per_part planes, or a chunk of one plane)
 fn apply_part(index: u32, lane: u32) {
     let part = parameters.first_part + index;
@@ -16,19 +17,19 @@ fn apply_part(index: u32, lane: u32) {
         let complete = min(begin + parameters.chunk, end / 4u);
         var quad = begin + lane;
         // Loops that end with their condition: a processor that runs lanes under a mask would enter once more in vain.
-        if (quad + 3u * WORKGROUP_SIZE < complete) {
+        if (quad + (TRIP - 1u) * WORKGROUP_SIZE < complete) {
             loop {
-                let second = quad + WORKGROUP_SIZE;
-                apply4(coefficients, quad, second, second + WORKGROUP_SIZE, second + 2u * WORKGROUP_SIZE);
-                quad += 4u * WORKGROUP_SIZE;
-                if (quad + 3u * WORKGROUP_SIZE >= complete) {
+                let fetched_BLOCK = fetch(quad + BLOCKu * WORKGROUP_SIZE);
+                _ = finish(coefficients, quad + BLOCKu * WORKGROUP_SIZE, fetched_BLOCK);
+                quad += TRIP * WORKGROUP_SIZE;
+                if (quad + (TRIP - 1u) * WORKGROUP_SIZE >= complete) {
                     break;
                 }
             }
         }
         if (quad < complete) {
             loop {
-                _ = apply(coefficients, quad);
+                _ = finish(coefficients, quad, fetch(quad));
                 quad += WORKGROUP_SIZE;
                 if (quad >= complete) {
                     break;
@@ -39,7 +40,7 @@ fn apply_part(index: u32, lane: u32) {
             // The quad that runs over into the next plane, which is longer than a quad.
             if (lane == 0u && end % 4u != 0u && begin <= end / 4u && end / 4u < begin + parameters.chunk) {
                 let next = prepare(channel);
-                _ = apply(either(coefficients, next, within(end / 4u, start, end)), end / 4u);
+                _ = finish(either(coefficients, next, within(end / 4u, start, end)), end / 4u, fetch(end / 4u));
             }
         }
     }

@@ -1,5 +1,6 @@
 // Channels last, and small planes: rows of `columns` quads after which the channels repeat. Each lane holds one
-// column, whose four elements belong to four fixed channels, and walks down the rows.
+// column, whose four elements belong to four fixed channels, and walks down the rows. A line that names BLOCK is written once
+// for each of the TRIP quads that a lane fetches before it writes.
 // workgroup → part (rows_per_part rows) and block of LANES_X columns; lanes → LANES_X columns × rows
 fn apply_part(index: u32, lane: u32) {
     let part = parameters.first_part + index / parameters.column_count;
@@ -15,10 +16,11 @@ fn apply_part(index: u32, lane: u32) {
         (parameters.elements + 3u) / 4u,
     );
     var quad = (first_row + lane / LANES_X) * parameters.columns + column;
-    for (; quad + 3u * stride < end; quad += 4u * stride) {
-        apply4(coefficients, quad, quad + stride, quad + 2u * stride, quad + 3u * stride);
+    for (; quad + (TRIP - 1u) * stride < end; quad += TRIP * stride) {
+        let fetched_BLOCK = fetch(quad + BLOCKu * stride);
+        _ = finish(coefficients, quad + BLOCKu * stride, fetched_BLOCK);
     }
     for (; quad < end; quad += stride) {
-        _ = apply(coefficients, quad);
+        _ = finish(coefficients, quad, fetch(quad));
     }
 }

@@ -12,9 +12,9 @@ fn apply_part(index: u32, lane: u32) {
             if (quad < quads) {
                 var positive = EVERY;
                 if (ALIGNED) {
-                    positive = apply(prepare(4u * quad / parameters.inner % parameters.channels), quad);
+                    positive = finish(prepare(4u * quad / parameters.inner % parameters.channels), quad, fetch(quad));
                 } else {
-                    positive = apply(prepare4(channels_of(quad)), quad);
+                    positive = finish(prepare4(channels_of(quad)), quad, fetch(quad));
                 }
                 let bits = dot(vec4<u32>(1u, 2u, 4u, 8u), select(vec4<u32>(0u), vec4<u32>(1u),
                     positive & within(quad, 0u, parameters.elements)));

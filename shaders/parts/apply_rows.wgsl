@@ -20,6 +20,6 @@ fn apply_part(index: u32, lane: u32) {
     let column_BLOCK = first_column + lane + BLOCKu * WORKGROUP_SIZE;
     let prepared_BLOCK = kept[lane + BLOCKu * WORKGROUP_SIZE];
     for (var row = first_row * stride; row < end; row += stride) {
-        if (ALIGNED || (column_BLOCK < stride && row + column_BLOCK < quads)) { _ = apply(prepared_BLOCK, row + column_BLOCK); }
+        if (ALIGNED || (column_BLOCK < stride && row + column_BLOCK < quads)) { _ = finish(prepared_BLOCK, row + column_BLOCK, fetch(row + column_BLOCK)); }
     }
 }

@@ -65,6 +65,8 @@ pub struct Geometry {
     pub lanes_x: u32,
     /// Columns that a lane holds along rows, or quads of a resident channel.
     pub blocks: u32,
+    /// Quads that a lane fetches before it writes, in an elementwise walk along planes or down columns.
+    pub trip: u32,
     /// Whether nothing is incomplete; see `Program::aligned`.
     pub aligned: bool,
     /// The grid's numbers, before windows.
@@ -189,6 +191,7 @@ impl Geometry {
             lanes: tuning.reduce_lanes,
             lanes_x: tuning.reduce_lanes,
             blocks: 1,
+            trip: 1,
             aligned: inner.is_multiple_of(4),
             parameters: Parameters { planes_per_part, phases, chunk, chunks, slots: parts, ..Parameters::of(shape) },
             parts,
@@ -240,6 +243,7 @@ impl Geometry {
             lanes,
             lanes_x,
             blocks: 1,
+            trip: 1,
             aligned: inner.is_multiple_of(4),
             parameters: Parameters { planes_per_part, chunk, chunks, slots, ..Parameters::of(shape) },
             parts: slots.div_ceil(lanes_y),
@@ -292,6 +296,7 @@ impl Geometry {
             lanes,
             lanes_x,
             blocks,
+            trip: 1,
             aligned,
             parameters: Parameters { columns, rows, rows_per_part, slots, ..Parameters::of(shape) },
             parts,
@@ -321,7 +326,8 @@ impl Geometry {
         let columns = columns_for(shape, lanes);
         let lanes_x = Self::lanes_x(columns, lanes, tuning);
         let wanted = quads / u64::from(lanes_x);
-        Self::across(Walk::Columns, shape, columns, lanes, [lanes_x, 1], wanted)
+        let across = Self::across(Walk::Columns, shape, columns, lanes, [lanes_x, 1], wanted);
+        Self { trip: tuning.apply_trip, ..across }
     }
 
     fn apply_along(shape: &Shape, tuning: &Tuning) -> Self {
@@ -342,6 +348,7 @@ impl Geometry {
             lanes,
             lanes_x: lanes,
             blocks: 1,
+            trip: tuning.apply_trip,
             aligned: shape.inner().is_multiple_of(4),
             parameters: Parameters { planes_per_part, chunk, chunks, ..Parameters::of(shape) },
             parts: planes.div_ceil(planes_per_part) * chunks,
@@ -360,6 +367,7 @@ impl Geometry {
             lanes: tuning.apply_lanes,
             lanes_x: tuning.apply_lanes,
             blocks: 1,
+            trip: 1,
             aligned: shape.inner().is_multiple_of(4),
             parameters: Parameters { chunk, ..Parameters::of(shape) },
             parts: groups.div_ceil(chunk),
@@ -405,6 +413,7 @@ impl Geometry {
             lanes,
             lanes_x: tuning.resident_lanes_min.min(lanes),
             blocks,
+            trip: 1,
             aligned: shape.values_per_channel() == 4 * lanes * blocks,
             parameters: Parameters {
                 planes_per_part: shape.outer(),
@@ -439,6 +448,7 @@ impl Geometry {
             lanes,
             lanes_x,
             blocks,
+            trip: 1,
             aligned: whole && rows == lanes_y * blocks,
             parameters: Parameters { columns, rows, rows_per_part: rows, ..Parameters::of(shape) },
             parts: 1,

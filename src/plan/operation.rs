@@ -347,6 +347,7 @@ impl Planner<'_> {
             workgroup_size: geometry.lanes,
             lanes_x: geometry.lanes_x,
             blocks: geometry.blocks,
+            trip: geometry.trip,
             aligned: geometry.aligned,
             ..program
         };

@@ -261,6 +261,8 @@ pub struct Program {
     pub lanes_x: u32,
     /// Columns that a lane holds along rows; quads of a channel that it holds in a resident kernel.
     pub blocks: u32,
+    /// Quads that a lane fetches before it writes, in an elementwise kernel along planes or down columns.
+    pub trip: u32,
 }
 
 impl Program {
@@ -294,6 +296,7 @@ impl Program {
             workgroup_size,
             lanes_x: 1,
             blocks: 1,
+            trip: 1,
         }
     }
 

@@ -6,7 +6,7 @@
 // reads  merged [channels] × Moments, where m is not the shape's
 // writes, as they are wanted  coefficients [channels] × vec2; merged_sums [channels] × vec2; writes or adds to  dgamma, dbeta [channels]
 fn read_sums(slot: u32, channel: u32) -> vec2<f32> {
-    let record = sums[min(slot, parameters.slots - 1u) * parameters.channels + channel];
+    let record = sums[min(slot, max(parameters.slots, 1u) - 1u) * parameters.channels + channel];
     return select(vec2<f32>(0.0), record, slot < parameters.slots);
 }
 
@@ -20,13 +20,19 @@ fn backward_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocatio
     let own_channel = index * LANES_X + lane % LANES_X;
     let channel = min(own_channel, parameters.channels - 1u);
     var total = neutral();
-    for (var slot = 4u * (lane / LANES_X); slot < parameters.slots; slot += 4u * lanes_y) {
+    // A loop that ends with its condition: a processor that runs lanes under a mask would enter once more in vain.
+    var slot = 4u * (lane / LANES_X);
+    loop {
         total = combine(total, as_strands(
             read_sums(slot, channel),
             read_sums(slot + 1u, channel),
             read_sums(slot + 2u, channel),
             read_sums(slot + 3u, channel),
         ));
+        slot += 4u * lanes_y;
+        if (slot >= parameters.slots) {
+            break;
+        }
     }
     let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {

@@ -59,33 +59,6 @@ fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     (*state).dy_centred = vec4<f32>(0.0);
 }
 
-// What a column needs while others are worked on, and what was gathered of it.
-struct Kept {
-    normaliser: Normaliser,
-}
-
-struct Gathered {
-    dy: vec4<f32>,
-    dy_centred: vec4<f32>,
-}
-
-fn keep(state: ptr<function, Accumulator>) -> Kept {
-    return Kept((*state).normaliser);
-}
-
-fn resume(k: Kept) -> Accumulator {
-    return Accumulator(neutral(), k.normaliser, vec4<f32>(0.0), vec4<f32>(0.0));
-}
-
-fn gathered_by(state: ptr<function, Accumulator>) -> Gathered {
-    return Gathered((*state).dy, (*state).dy_centred);
-}
-
-fn take(state: ptr<function, Accumulator>, g: Gathered, quads: u32) {
-    (*state).dy = g.dy;
-    (*state).dy_centred = g.dy_centred;
-}
-
 fn write_record(index: u32, record: vec2<f32>) {
     sums[index] = record;
 }

@@ -5,7 +5,7 @@
 // [channels] × Moments, as they are wanted
 fn read_record(slot: u32, channel: u32) -> Moments {
     // A slot beyond the last is an empty record.
-    let record = from_memory(records[min(slot, parameters.slots - 1u) * parameters.channels + channel]);
+    let record = from_memory(records[min(slot, max(parameters.slots, 1u) - 1u) * parameters.channels + channel]);
     return Moments(select(0u, record.count, slot < parameters.slots), record.anchor, record.offset, record.m2);
 }
 
@@ -19,13 +19,19 @@ fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation
     let own_channel = index * LANES_X + lane % LANES_X;
     let channel = min(own_channel, parameters.channels - 1u);
     var total = neutral();
-    for (var slot = 4u * (lane / LANES_X); slot < parameters.slots; slot += 4u * lanes_y) {
+    // A loop that ends with its condition: a processor that runs lanes under a mask would enter once more in vain.
+    var slot = 4u * (lane / LANES_X);
+    loop {
         total = combine(total, as_strands(
             read_record(slot, channel),
             read_record(slot + 1u, channel),
             read_record(slot + 2u, channel),
             read_record(slot + 3u, channel),
         ));
+        slot += 4u * lanes_y;
+        if (slot >= parameters.slots) {
+            break;
+        }
     }
     let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {

@@ -70,34 +70,6 @@ fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     (*state).count = vec4<u32>(0u);
 }
 
-// What a column needs while others are worked on, and what was gathered of it.
-struct Kept {
-    anchor: vec4<f32>,
-}
-
-struct Gathered {
-    sum: vec4<f32>,
-    square: vec4<f32>,
-}
-
-fn keep(state: ptr<function, Accumulator>) -> Kept {
-    return Kept((*state).anchor);
-}
-
-fn resume(k: Kept) -> Accumulator {
-    return Accumulator(neutral(), k.anchor, vec4<f32>(0.0), vec4<f32>(0.0), vec4<u32>(0u));
-}
-
-fn gathered_by(state: ptr<function, Accumulator>) -> Gathered {
-    return Gathered((*state).sum, (*state).square);
-}
-
-fn take(state: ptr<function, Accumulator>, g: Gathered, quads: u32) {
-    (*state).sum = g.sum;
-    (*state).square = g.square;
-    counted(state, quads);
-}
-
 fn write_record(index: u32, record: Moments) {
     records[index] = to_memory(record);
 }

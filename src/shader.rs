@@ -47,6 +47,7 @@ pub fn text(program: &Program) -> String {
                     add(part!("reduce_lanes"));
                 }
                 Walk::Rows => {
+                    add(if kernel == MomentsPartial { part!("rows_of_moments") } else { part!("rows_of_sums") });
                     add(&each_block(part!("reduce_rows"), program.blocks));
                     add(part!("write_column"));
                 }
@@ -64,7 +65,10 @@ pub fn text(program: &Program) -> String {
         }
         (_, Some(Walk::Along)) => add(&each_block(part!("apply_along"), program.trip)),
         (_, Some(Walk::Lanes)) => {}
-        (_, Some(Walk::Rows)) => add(&each_block(part!("apply_rows"), program.blocks)),
+        (_, Some(Walk::Rows)) => {
+            add(if kernel == ScaleShift { part!("rows_of_normalisers") } else { part!("rows_of_gradients") });
+            add(&each_block(part!("apply_rows"), program.blocks));
+        }
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
         (_, Some(Walk::Columns)) => add(&each_block(part!("apply_columns"), program.trip)),
         (MomentsMerge | BackwardMerge, None) => add(part!("tree")),

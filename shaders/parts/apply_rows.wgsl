@@ -4,7 +4,7 @@
 // before the sweep goes through workgroup memory, where an index can choose.
 // workgroup → part (rows_per_part rows) and group of GROUP columns
 // Overrides: ALIGNED is true where every group is full and every row complete.
-var<workgroup> kept: array<Prepared, GROUP>;
+var<workgroup> kept: array<Normaliser, GROUP>;
 
 fn apply_part(index: u32, lane: u32) {
     let part = parameters.first_part + index / parameters.column_count;
@@ -13,12 +13,28 @@ fn apply_part(index: u32, lane: u32) {
     let quads = (parameters.elements + 3u) / 4u;
     let first_row = part * parameters.rows_per_part;
     let end = min(first_row + parameters.rows_per_part, parameters.rows) * stride;
-    for (var slot = lane; slot < GROUP; slot += WORKGROUP_SIZE) {
-        kept[slot] = prepare4(channels_of(min(first_column + slot, stride - 1u)));
+    // Loops that end with their condition: a processor that runs lanes under a mask would enter once more in vain.
+    var slot = lane;
+    loop {
+        kept[slot] = normaliser4(channels_of(min(first_column + slot, stride - 1u)));
+        slot += WORKGROUP_SIZE;
+        if (slot >= GROUP) {
+            break;
+        }
+    }
+    let normaliser_BLOCK = kept[lane + BLOCKu * WORKGROUP_SIZE];
+    // Each lane uses its own slots, now for what else the kernel prepares.
+    slot = lane;
+    loop {
+        keep_rest(slot, channels_of(min(first_column + slot, stride - 1u)));
+        slot += WORKGROUP_SIZE;
+        if (slot >= GROUP) {
+            break;
+        }
     }
 
     let column_BLOCK = first_column + lane + BLOCKu * WORKGROUP_SIZE;
-    let prepared_BLOCK = kept[lane + BLOCKu * WORKGROUP_SIZE];
+    let prepared_BLOCK = with_rest(normaliser_BLOCK, lane + BLOCKu * WORKGROUP_SIZE);
     for (var row = first_row * stride; row < end; row += stride) {
         if (ALIGNED || (column_BLOCK < stride && row + column_BLOCK < quads)) { _ = finish(prepared_BLOCK, row + column_BLOCK, fetch(row + column_BLOCK)); }
     }

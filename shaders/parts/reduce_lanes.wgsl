@@ -59,12 +59,17 @@ fn reduce_part(index: u32, lane: u32) {
     anchor_spread(&state, first_start, planes, chunk_index * parameters.chunk);
     var gathered = 0u;
     for (var plane = 0u; plane < planes; plane += 1u) {
-        for (var place = 0u; place < parameters.chunk; place += STEPS_PER_FOLD) {
+        var place = 0u;
+        loop {
             gather_stretch(&state, first_start + plane * plane_elements, chunk_index, place);
             gathered += min(STEPS_PER_FOLD, parameters.chunk - place);
             if (gathered >= STEPS_PER_FOLD) {
                 fold(&state, EVERY);
                 gathered = 0u;
+            }
+            place += STEPS_PER_FOLD;
+            if (place >= parameters.chunk) {
+                break;
             }
         }
     }

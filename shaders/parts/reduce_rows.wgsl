@@ -5,9 +5,6 @@
 // fold at its end serves.
 // workgroup → part (rows_per_part rows) and group of GROUP columns
 // Overrides: ALIGNED is true where every group is full and every row complete.
-var<workgroup> kept: array<Kept, GROUP>;
-var<workgroup> gathered: array<Gathered, GROUP>;
-
 fn reduce_part(index: u32, lane: u32) {
     let part = parameters.first_part + index / parameters.column_count;
     let first_column = (parameters.first_column + index % parameters.column_count) * GROUP;
@@ -19,7 +16,9 @@ fn reduce_part(index: u32, lane: u32) {
     let complete_row = clamp(complete_quads / stride, first_row, end_row);
     let last_quad = (parameters.elements + 3u) / 4u - 1u;
     // Anchors come from four rows spread over the part, so that an unlike beginning does not mislead.
-    for (var slot = lane; slot < GROUP; slot += WORKGROUP_SIZE) {
+    // Loops that end with their condition: a processor that runs lanes under a mask would enter once more in vain.
+    var slot = lane;
+    loop {
         // Lanes beyond the last column repeat it, and write nothing.
         let column = first_column + min(slot, columns - 1u);
         var state = begin(channels_of(column));
@@ -27,24 +26,35 @@ fn reduce_part(index: u32, lane: u32) {
         let own_rows = min(end_row, steps_to(column, complete_quads, stride));
         let spread = (max(own_rows, first_row + 1u) - 1u - first_row) / 3u * stride;
         anchor(&state, load_x(top), load_x(top + spread), load_x(top + 2u * spread), load_x(top + 3u * spread));
-        kept[slot] = keep(&state);
+        keep(slot, &state);
+        slot += WORKGROUP_SIZE;
+        if (slot >= GROUP) {
+            break;
+        }
     }
 
     let column_BLOCK = first_column + min(lane + BLOCKu * WORKGROUP_SIZE, columns - 1u);
-    var state_BLOCK = resume(kept[lane + BLOCKu * WORKGROUP_SIZE]);
-    for (var row = first_row * stride; row < complete_row * stride; row += stride) {
-        gather(&state_BLOCK, row + column_BLOCK);
+    var state_BLOCK = resume(lane + BLOCKu * WORKGROUP_SIZE);
+    var row = first_row * stride;
+    if (first_row < complete_row) {
+        loop {
+            gather(&state_BLOCK, row + column_BLOCK);
+            row += stride;
+            if (row >= complete_row * stride) {
+                break;
+            }
+        }
     }
-    gathered[lane + BLOCKu * WORKGROUP_SIZE] = gathered_by(&state_BLOCK);
+    keep_gathered(lane + BLOCKu * WORKGROUP_SIZE, &state_BLOCK);
 
-    for (var slot = lane; slot < columns; slot += WORKGROUP_SIZE) {
+    for (slot = lane; slot < columns; slot += WORKGROUP_SIZE) {
         let column = first_column + slot;
-        var state = resume(kept[slot]);
-        take(&state, gathered[slot], complete_row - first_row);
+        var state = resume_gathered(slot, complete_row - first_row);
         if (!ALIGNED) {
             // What the column has in the row that is not complete, if the part holds that.
             let quad = complete_row * stride + column;
             if (complete_row < end_row && quad <= last_quad) {
+                renew(&state, channels_of(column));
                 gather_masked(&state, quad, within(quad, 0u, parameters.elements));
             }
         }

@@ -18,8 +18,8 @@ pub const STRETCH_ELEMENTS: u32 = 2 << 20;
 /// binding limit.
 const LONGEST_STRETCH_ELEMENTS: u64 = 31 << 20;
 
-/// Columns that a group holds along rows: 96 bytes of workgroup memory each at most, 12 KiB.
-pub const ROWS_GROUP: u32 = 128;
+/// Columns that a group holds along rows: 64 bytes of workgroup memory each at most, 16 KiB.
+pub const ROWS_GROUP: u32 = 256;
 
 /// Rows that keep the records of a part, 16 bytes a column element, below a hundredth of what it reads.
 const ROWS_PER_RECORD: u64 = 400;
@@ -81,9 +81,13 @@ pub struct Geometry {
     pub reason: &'static str,
 }
 
-/// Blocks of a resident lane, rounded up so that few programs serve all shapes: at most an eighth is held in vain.
+/// Blocks of a lane, rounded up so that few programs serve all shapes: at most a fifth is held in vain.
 fn few(blocks: u32) -> u32 {
-    if blocks > 8 { blocks.next_multiple_of(2) } else { blocks }
+    match blocks {
+        ..=8 => blocks,
+        9..=16 => blocks.next_multiple_of(2),
+        _ => blocks.next_multiple_of(4),
+    }
 }
 
 fn greatest_common_divisor(a: u64, b: u64) -> u64 {
@@ -112,20 +116,28 @@ fn columns_for(shape: &Shape, lanes: u32) -> u64 {
     columns
 }
 
-/// Quads per row and columns that a lane holds, for a walk along rows: the period, repeated until rows fill the lanes, and
-/// in one group if the registers hold it, so that rows follow each other without a gap.
+/// Quads per row and columns that a lane holds, for a walk along rows: the period, repeated until rows fill the lanes, in one
+/// group if the registers hold it, so that rows follow each other without a gap.
 fn rows_for(shape: &Shape, lanes: u32, tuning: &Tuning) -> (u64, u32) {
     let period = period_quads(shape);
     let lanes = u64::from(lanes);
     let most = u64::from(tuning.row_blocks).min(u64::from(ROWS_GROUP) / lanes);
     let even = period / greatest_common_divisor(period, lanes);
-    if even <= most {
-        // Two at least, so that a trip of the loop does something.
-        let blocks = if even == 1 { most.min(2) } else { even };
-        return (blocks * lanes, blocks as u32);
+    let periods = if even <= most.min(8) {
+        // Two blocks at least, so that a trip of the loop does something.
+        lanes * if even == 1 { most.min(2) } else { even } / period
+    } else {
+        let busy = |n: &u64| 5 * n * period >= 4 * (n * period).next_multiple_of(lanes);
+        (1..=most * lanes / period).find(busy).unwrap_or(1)
+    };
+    let columns = periods * period;
+    let blocks = columns.div_ceil(lanes);
+    if blocks <= most {
+        return (columns, few(blocks as u32).min(most as u32));
     }
-    let needed = period.div_ceil(lanes);
-    (period, needed.div_ceil(needed.div_ceil(most)) as u32)
+    // There is a gap anyway.
+    let most = most.div_ceil(2);
+    (columns, few(blocks.div_ceil(blocks.div_ceil(most)) as u32).min(most as u32))
 }
 
 fn parts_wanted(quads_per_column: u64, columns: u64, tuning: &Tuning) -> u64 {

@@ -4,9 +4,9 @@
 // reads  records [slots, channels] × Moments      writes  saved [channels] × (K, d, inverse_std, variance), and merged
 // [channels] × Moments, as they are wanted
 fn read_record(slot: u32, channel: u32) -> Moments {
+    let words = records[min(slot, max(parameters.slots, 1u) - 1u) * parameters.channels + channel];
     // A slot beyond the last is an empty record.
-    let record = from_memory(records[min(slot, max(parameters.slots, 1u) - 1u) * parameters.channels + channel]);
-    return Moments(select(0u, record.count, slot < parameters.slots), record.anchor, record.offset, record.m2);
+    return from_memory(select(vec4<u32>(0u), words, slot < parameters.slots));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -433,15 +433,14 @@ impl Planner<'_> {
     /// A pass over the channels alone, with as many lanes to a channel as its records can use.
     fn per_channel(&mut self, program: Program, slots: u32) -> Result<(), Error> {
         // A trip takes four records.
-        let lanes = self.lanes_for(slots / 4);
-        let helpful = slots.div_ceil(4).max(1).next_power_of_two().min(lanes);
-        // Neighbouring channels lie side by side, so that one lane to each reads best where they fill the adapter.
-        let filled =
-            self.tuning.reduce_workgroups.saturating_mul(self.tuning.reduce_lanes) / self.shape.channels().max(1);
-        let helpful = helpful.min(filled.max(1).next_power_of_two()).max(slots.div_ceil(4 * TRIPS).next_power_of_two());
+        let trips = slots.div_ceil(4).max(1);
+        let lanes = self.lanes_for(trips);
+        let channels = self.shape.channels().max(1);
+        // Channels lie side by side, so that a lane to each reads best where they fill the adapter.
+        let filled = self.tuning.reduce_workgroups.saturating_mul(self.tuning.reduce_lanes) / channels;
+        let helpful = trips.min(filled.max(trips.div_ceil(TRIPS)).max(1)).next_power_of_two().min(lanes);
         let lanes_x = lanes / helpful;
-        let channels = u64::from(self.shape.channels());
-        let workgroups = channels.div_ceil(u64::from(lanes_x));
+        let workgroups = u64::from(self.shape.channels()).div_ceil(u64::from(lanes_x));
         self.single(Program { workgroup_size: lanes, lanes_x, ..program }, slots, workgroups)
     }
 

@@ -18,8 +18,8 @@ pub const STRETCH_ELEMENTS: u32 = 2 << 20;
 /// binding limit.
 const LONGEST_STRETCH_ELEMENTS: u64 = 31 << 20;
 
-/// Columns that a group holds along rows: 64 bytes of workgroup memory each at most, 8 KiB.
-pub const ROWS_GROUP: u32 = 128;
+/// Columns that a group holds along rows: 64 bytes of workgroup memory each at most, 16 KiB.
+pub const ROWS_GROUP: u32 = 256;
 
 /// Rows that keep the records of a part, 16 bytes a column element, below a hundredth of what it reads.
 const ROWS_PER_RECORD: u64 = 400;
@@ -135,6 +135,8 @@ fn rows_for(shape: &Shape, lanes: u32, tuning: &Tuning) -> (u64, u32) {
     if blocks <= most {
         return (columns, few(blocks as u32).min(most as u32));
     }
+    // There is a gap anyway.
+    let most = most.min(16);
     (columns, few(blocks.div_ceil(blocks.div_ceil(most)) as u32).min(most as u32))
 }
 

@@ -34,8 +34,8 @@ pub struct Tuning {
     /// A part of a reduction that one lane goes along by itself has at most about this many quads; 0 where lanes share
     /// their parts.
     pub reduce_lane_quads: u32,
-    /// Columns that a lane holds, at most, where rows are swept in the order of memory; a power of two, or 0 where each
-    /// lane keeps to one column and walks down the rows.
+    /// Columns that a lane holds, at most, where rows are swept in the order of memory, and at most sixteen where a row has more
+    /// than that; a power of two, or 0 where each lane keeps to one column and walks down the rows.
     pub row_blocks: u32,
     /// Columns that the lanes of a workgroup span where rows are long, as a divisor of the lanes (1: all lanes in x).
     pub column_rows: u32,
@@ -74,9 +74,9 @@ impl Tuning {
                     apply_along_quads: 3 * lanes,
                     reduce_lane_quads: 4096,
                     // 16 blocks of 8 lanes: a row of 512 channels is read in one piece (measured on lavapipe: with 4 blocks
-                    // such rows cost 1.8 copies, with 16 they cost 1.05). 32 serve 1024 as well, but SwiftShader compiles
-                    // them for minutes.
-                    row_blocks: 16,
+                    // such rows cost 1.8 copies, with 16 they cost 1.05), and one of 1024 by 32. SwiftShader, with four lanes,
+                    // compiles 32 for minutes.
+                    row_blocks: if facts.subgroup_size < 8 { 16 } else { 32 },
                     column_rows: 1,
                     // Eight vectors that meet twice cost less than a second pass; with sixteen and more they cost more
                     // (measured on lavapipe: 3.0 copies with 32, where streaming takes 2.0 to 2.4).
@@ -141,7 +141,7 @@ impl Tuning {
             reduce_along_quads: self.reduce_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
             reduce_lane_quads: self.reduce_lane_quads.min(TRIPS / 2),
-            row_blocks: if rows_fit { self.row_blocks.min(16).next_power_of_two() } else { 0 },
+            row_blocks: if rows_fit { self.row_blocks.min(32).next_power_of_two() } else { 0 },
             column_rows: lanes(self.column_rows).min(reduce_lanes),
             resident_lanes_min: lanes(self.resident_lanes_min),
             resident_lanes_max: lanes(self.resident_lanes_max.max(self.resident_lanes_min)),

@@ -19,11 +19,12 @@ const PLANES: &[u32] = &[4, 8, 32, 128, 512, 2048, 8192];
 const LANE_QUADS: &[u32] = &[0, 64, 256, 1024, 4096];
 const TRIP: &[u32] = &[1, 2, 4, 8];
 const BLOCKS: &[u32] = &[0, 4, 8, 16];
+const ROW_BLOCKS: &[u32] = &[0, 4, 8, 16, 32];
 const ROWS: &[u32] = &[1, 2, 4, 8, 16, 32];
 
 /// The numbers, in the order in which they are measured: first what decides how memory is gone through.
 pub const NUMBERS: [Number; 16] = [
-    Number { name: "row_blocks", of: |t| &mut t.row_blocks, ladder: BLOCKS },
+    Number { name: "row_blocks", of: |t| &mut t.row_blocks, ladder: ROW_BLOCKS },
     Number { name: "reduce_lanes", of: |t| &mut t.reduce_lanes, ladder: LANES },
     Number { name: "apply_lanes", of: |t| &mut t.apply_lanes, ladder: LANES },
     Number { name: "column_rows", of: |t| &mut t.column_rows, ladder: ROWS },

@@ -64,6 +64,7 @@ pub fn text(program: &Program) -> String {
             add(if walk == Walk::Along { part!("resident_along") } else { part!("resident_columns") });
         }
         (_, Some(Walk::Along)) => add(&each_block(part!("apply_along"), program.trip)),
+        // No plan has an elementwise kernel that goes so.
         (_, Some(Walk::Lanes)) => {}
         (_, Some(Walk::Rows)) => {
             add(if kernel == ScaleShift { part!("rows_of_normalisers") } else { part!("rows_of_gradients") });

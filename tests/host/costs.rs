@@ -2,9 +2,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use wgpu_batchnorm::plan::{DeviceFacts, Operation, Plan, Tuning};
+use wgpu_batchnorm::plan::{DeviceFacts, Operation, Plan, Program, Tuning};
 use wgpu_batchnorm::{BatchNorm, Bound, Config, DType, Gradients, Options, Shape, TrainingBuffers};
 
 use crate::Stub;
@@ -137,13 +138,17 @@ fn recording_takes_as_long_as_by_hand() {
     stub.is_clean();
 }
 
-fn prepare(norms: &BatchNorm, n: usize) {
+/// Prepares some operations for a batch of n; returns the programs that they dispatch.
+fn prepare(norms: &BatchNorm, n: usize) -> HashSet<Program> {
     let shape = Shape::nchw(n, 8, 16, 16).unwrap();
+    let mut programs = HashSet::new();
+    let mut add = |plan: &Plan| programs.extend(plan.dispatches.iter().map(|d| d.program.clone()));
     for config in [Config::pytorch(), Config { epsilon: 0.1, ..Config::keras() }] {
-        norms.training(&shape, &config).unwrap();
-        norms.inference(&shape, &config).unwrap();
-        norms.backward(&shape, &config, Gradients::ALL).unwrap();
+        add(norms.training(&shape, &config).unwrap().plan());
+        add(norms.inference(&shape, &config).unwrap().plan());
+        add(norms.backward(&shape, &config, Gradients::ALL).unwrap().plan());
     }
+    programs
 }
 
 #[test]
@@ -153,12 +158,15 @@ fn a_program_is_compiled_once_whatever_the_shapes() {
     let options = Options { tuning: Some(tuning), ..Options::default() };
     let norms = BatchNorm::with_options(&stub.device, options).unwrap();
     assert_eq!(norms.pipelines(), 0, "nothing is compiled before it is needed");
-    // From here on the records of a channel are merged by the same number of lanes.
-    prepare(&norms, 32);
-    let compiled = norms.pipelines();
     let clone = norms.clone();
-    (33..70).for_each(|n| prepare(&norms, n));
+    let mut programs = prepare(&norms, 4);
+    assert_eq!(norms.pipelines(), programs.len());
+    let first = programs.len();
+    (5..70).for_each(|n| programs.extend(prepare(&norms, n)));
+    let compiled = programs.len();
     assert_eq!((norms.pipelines(), clone.pipelines()), (compiled, compiled));
+    // The more records a channel leaves, the more lanes merge them: 1, 2 or 4, in two kernels.
+    assert!(compiled <= first + 4, "{first} programs for one shape, {compiled} for all");
     let half = Config { dtype: DType::F16, ..Config::pytorch() };
     clone.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
     assert_eq!(norms.pipelines(), compiled + 1, "all clones share the pipelines");
@@ -170,9 +178,9 @@ fn a_program_is_compiled_once_whatever_the_shapes() {
 fn resident_programs_are_few() {
     let stub = Stub::new();
     let norms = &stub.norms;
-    (1..70).for_each(|n| prepare(norms, n));
+    (1..70).for_each(|n| _ = prepare(norms, n));
     let compiled = norms.pipelines();
-    (1..70).for_each(|n| prepare(norms, n));
+    (1..70).for_each(|n| _ = prepare(norms, n));
     assert_eq!(norms.pipelines(), compiled, "each is compiled once");
     assert!(compiled <= 60, "{compiled} programs for 69 shapes of 3 operations in 2 configurations");
     stub.is_clean();

@@ -171,7 +171,7 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
                 }
             }
         }
-        Some(Walk::Along | Walk::Lanes) => {
+        Some(Walk::Along) => {
             let (group, k) = (part / chunks, part % chunks);
             for plane in (group * planes_per_part..(group + 1) * planes_per_part).take_while(|o| *o < outer * channels)
             {
@@ -198,7 +198,8 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
         Some(Walk::Groups) => {
             ranges.push((32 * chunk * part).min(elements)..(32 * chunk * (part + 1)).min(elements));
         }
-        None => {}
+        // Reductions alone go lane by lane, so that an elementwise kernel would be found to cover nothing.
+        Some(Walk::Lanes) | None => {}
     }
     ranges.retain(|range| !range.is_empty());
     ranges

@@ -20,10 +20,11 @@ pub async fn layouts_reach_every_walk(gpu: &Gpu) -> Outcome {
                 for program in plan.dispatches.iter().map(|d| &d.program) {
                     reached.extend(program.walk.map(|walk| match (program.kernel, walk) {
                         (Kernel::MomentsPartial, Walk::Along) => "reduce along",
-                        (Kernel::MomentsPartial, Walk::Lanes) => "reduce lanes",
                         (Kernel::MomentsPartial, Walk::Columns) => "reduce columns",
                         (Kernel::MomentsPartial, Walk::Rows) => "reduce rows",
-                        (_, Walk::Along | Walk::Lanes) => "apply along",
+                        (_, Walk::Along) => "apply along",
+                        // Reductions alone go so.
+                        (_, Walk::Lanes) => "reduce lanes",
                         (_, Walk::Columns) => "apply columns",
                         (_, Walk::Rows) => "apply rows",
                         (_, Walk::Groups) => "apply groups",

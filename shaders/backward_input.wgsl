@@ -11,24 +11,6 @@ fn prepare(channel: u32) -> Gradient {
     return Gradient(normaliser(channel), vec4<f32>(c.x), vec4<f32>(c.y));
 }
 
-struct Coefficients4 {
-    mean_dy: vec4<f32>,
-    projection: vec4<f32>,
-}
-
-fn coefficients4(channel: vec4<u32>) -> Coefficients4 {
-    let a = coefficients_of(channel.x);
-    let b = coefficients_of(channel.y);
-    let c = coefficients_of(channel.z);
-    let d = coefficients_of(channel.w);
-    return Coefficients4(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
-}
-
-fn prepare4(channel: vec4<u32>) -> Gradient {
-    let c = coefficients4(channel);
-    return Gradient(normaliser4(channel), c.mean_dy, c.projection);
-}
-
 fn either(a: Gradient, b: Gradient, mask: vec4<bool>) -> Gradient {
     return Gradient(
         either_normaliser(a.normaliser, b.normaliser, mask),

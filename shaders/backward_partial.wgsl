@@ -10,7 +10,7 @@ struct Accumulator {
 }
 
 fn begin(channel: vec4<u32>) -> Accumulator {
-    return Accumulator(neutral(), normaliser4(channel), vec4<f32>(0.0), vec4<f32>(0.0));
+    return Accumulator(neutral(), prepare4(channel), vec4<f32>(0.0), vec4<f32>(0.0));
 }
 
 // Sums need no anchor: the mean is known.

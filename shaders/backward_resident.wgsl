@@ -19,7 +19,7 @@ fn backward_resident(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invoca
     let x_BLOCK = load_x(place_BLOCK);
     let dy_BLOCK = load_dy(place_BLOCK);
 
-    let n = normaliser_of(tile.channel);
+    let n = prepare4(tile.channel);
     let dz_BLOCK = gradient_of_z(n, dy_BLOCK, x_BLOCK, place_BLOCK);
     var dy = vec4<f32>(0.0);
     var dy_centred = vec4<f32>(0.0);

@@ -2,20 +2,6 @@
 // z = ((x − K) − d) · (gamma · inverse_std) + beta (+ residual)      y = activation(z)
 // grid: see the apply_* part that is joined
 // reads  x, residual [outer, channels, inner]; statistics, gamma, beta [channels]      writes  y like x
-alias Prepared = Normaliser;
-
-fn prepare(channel: u32) -> Normaliser {
-    return normaliser(channel);
-}
-
-fn prepare4(channel: vec4<u32>) -> Normaliser {
-    return normaliser4(channel);
-}
-
-fn either(a: Normaliser, b: Normaliser, mask: vec4<bool>) -> Normaliser {
-    return either_normaliser(a, b, mask);
-}
-
 fn fetch(quad: u32) -> vec4<f32> {
     return load_x(quad);
 }

@@ -66,10 +66,7 @@ pub fn text(program: &Program) -> String {
         (_, Some(Walk::Along)) => add(&each_block(part!("apply_along"), program.trip)),
         // No plan has an elementwise kernel that goes so.
         (_, Some(Walk::Lanes)) => {}
-        (_, Some(Walk::Rows)) => {
-            add(if kernel == ScaleShift { part!("rows_of_normalisers") } else { part!("rows_of_gradients") });
-            add(&each_block(part!("apply_rows"), program.blocks));
-        }
+        (_, Some(Walk::Rows)) => add(&each_block(part!("apply_rows"), program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
         (_, Some(Walk::Columns)) => add(&each_block(part!("apply_columns"), program.trip)),
         (MomentsMerge | BackwardMerge, None) => add(part!("tree")),
@@ -89,11 +86,14 @@ pub fn text(program: &Program) -> String {
     if !matches!(kernel, MomentsPartial | RunningUpdate) {
         add(part!("inverse_std"));
     }
-    // Resident training makes both from what it holds.
-    if normalises && kernel != TrainingResident {
+    if prepares(kernel) {
         add(part!("normaliser"));
+        if kernel != BackwardInput {
+            add(part!("prepare_normaliser"));
+        }
+        add(part!("prepare_quad"));
     }
-    if normalises && kernel != TrainingResident || kernel == BackwardMerge {
+    if prepares(kernel) || kernel == BackwardMerge {
         add(match program.statistics {
             Statistics::Saved => part!("statistics_saved"),
             Statistics::Running => part!("statistics_running"),
@@ -140,6 +140,9 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     {
         list.push(("ALIGNED", f64::from(u8::from(program.aligned))));
     }
+    if prepares(program.kernel) {
+        list.push(("QUAD_CHANNELS", f64::from(program.quad_channels)));
+    }
     if program.kernel == Kernel::RunningUpdate {
         list.push(("UNBIASED", f64::from(u8::from(program.unbiased))));
     }
@@ -152,14 +155,22 @@ pub fn is_read_write(program: &Program, argument: Argument, written: bool) -> bo
     written || program.shared || argument.is_scratch()
 }
 
-/// A part with each line that names BLOCK written once for each block: registers have no index.
+/// A part with each line that names BLOCK written once for each block, AFTER being the next one, and the first after the
+/// last: registers have no index.
 fn each_block(part: &str, blocks: u32) -> String {
     let names_block = |line: &str| line.split("//").next().is_some_and(|code| code.contains("BLOCK"));
     let written_out = part.lines().flat_map(|line| {
         let times = if names_block(line) { blocks } else { 1 };
-        (0..times).map(move |block| line.replace("BLOCK", &block.to_string()))
+        let after = move |block: u32| ((block + 1) % blocks).to_string();
+        (0..times).map(move |block| line.replace("BLOCK", &block.to_string()).replace("AFTER", &after(block)))
     });
     written_out.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a kernel prepares what maps the values of a channel: resident training makes that from what it holds.
+fn prepares(kernel: Kernel) -> bool {
+    use Kernel::*;
+    matches!(kernel, ScaleShift | BackwardPartial | BackwardInput | BackwardResident)
 }
 
 fn uses_lanes_x(program: &Program) -> bool {
@@ -252,10 +263,6 @@ fn choices(program: &Program) -> String {
     }
     if matches!(kernel, BackwardResident) {
         per_strand("inverse_stds", "statistics(CHANNEL).z");
-        function(
-            "normaliser_of(channel: vec4<u32>) -> Normaliser",
-            choose(one_channel, "return normaliser(channel.x);", "return normaliser4(channel);"),
-        );
     }
     if matches!(kernel, ScaleShift | TrainingResident | BackwardPartial | BackwardInput | BackwardResident) {
         function(

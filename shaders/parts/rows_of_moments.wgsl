@@ -1,27 +1,27 @@
-// What the columns of a lane need before a sweep along rows, and what it gathered of them: each lane uses its own slots.
-struct Gathered {
+// What a column needs in a sweep along rows, and what is left of it after.
+alias Entering = vec4<f32>;    // the anchor
+
+struct Leaving {
+    anchor: vec4<f32>,
     sum: vec4<f32>,
     square: vec4<f32>,
 }
 
-var<workgroup> anchors: array<vec4<f32>, GROUP>;
-var<workgroup> gathered: array<Gathered, GROUP>;
-
-fn keep(slot: u32, state: ptr<function, Accumulator>) {
-    anchors[slot] = (*state).anchor;
+fn entering_with(state: ptr<function, Accumulator>) -> Entering {
+    return (*state).anchor;
 }
 
-fn resume(slot: u32) -> Accumulator {
-    return Accumulator(neutral(), anchors[slot], vec4<f32>(0.0), vec4<f32>(0.0), vec4<u32>(0u));
+fn entered(anchor: Entering) -> Accumulator {
+    return Accumulator(neutral(), anchor, vec4<f32>(0.0), vec4<f32>(0.0), vec4<u32>(0u));
 }
 
-fn keep_gathered(slot: u32, state: ptr<function, Accumulator>) {
-    gathered[slot] = Gathered((*state).sum, (*state).square);
+fn leaving_with(state: ptr<function, Accumulator>) -> Leaving {
+    return Leaving((*state).anchor, (*state).sum, (*state).square);
 }
 
-fn resume_gathered(slot: u32, quads: u32) -> Accumulator {
-    let g = gathered[slot];
-    return Accumulator(neutral(), anchors[slot], g.sum, g.square, vec4<u32>(quads));
+// So many quads were gathered.
+fn left(l: Leaving, quads: u32) -> Accumulator {
+    return Accumulator(neutral(), l.anchor, l.sum, l.square, vec4<u32>(quads));
 }
 
 // An anchor needs nothing for more values.

@@ -1,26 +1,30 @@
-// What the columns of a lane need before a sweep along rows, and in its place what it gathered of them: each lane uses its
-// own slots.
-var<workgroup> kept: array<Normaliser, GROUP>;
+// What a column needs in a sweep along rows, and what is left of it after.
+alias Entering = Normaliser;
 
-fn keep(slot: u32, state: ptr<function, Accumulator>) {
-    kept[slot] = (*state).normaliser;
+struct Leaving {
+    dy: vec4<f32>,
+    dy_centred: vec4<f32>,
 }
 
-fn resume(slot: u32) -> Accumulator {
-    return Accumulator(neutral(), kept[slot], vec4<f32>(0.0), vec4<f32>(0.0));
+fn entering_with(state: ptr<function, Accumulator>) -> Entering {
+    return (*state).normaliser;
 }
 
-fn keep_gathered(slot: u32, state: ptr<function, Accumulator>) {
-    kept[slot].anchor = (*state).dy;
-    kept[slot].offset = (*state).dy_centred;
+fn entered(n: Entering) -> Accumulator {
+    return Accumulator(neutral(), n, vec4<f32>(0.0), vec4<f32>(0.0));
 }
 
-fn resume_gathered(slot: u32, quads: u32) -> Accumulator {
+fn leaving_with(state: ptr<function, Accumulator>) -> Leaving {
+    return Leaving((*state).dy, (*state).dy_centred);
+}
+
+// Sums need no count.
+fn left(l: Leaving, quads: u32) -> Accumulator {
     let none = vec4<f32>(0.0);
-    return Accumulator(neutral(), Normaliser(none, none, none, none), kept[slot].anchor, kept[slot].offset);
+    return Accumulator(neutral(), Normaliser(none, none, none, none), l.dy, l.dy_centred);
 }
 
 // For more values than were swept.
 fn renew(state: ptr<function, Accumulator>, channel: vec4<u32>) {
-    (*state).normaliser = normaliser4(channel);
+    (*state).normaliser = prepare4(channel);
 }

@@ -18,9 +18,6 @@ pub const STRETCH_ELEMENTS: u32 = 2 << 20;
 /// binding limit.
 const LONGEST_STRETCH_ELEMENTS: u64 = 31 << 20;
 
-/// Columns that a group holds along rows: 64 bytes of workgroup memory each at most, 16 KiB.
-pub const ROWS_GROUP: u32 = 256;
-
 /// Rows that keep the records of a part, 16 bytes a column element, below a hundredth of what it reads.
 const ROWS_PER_RECORD: u64 = 400;
 
@@ -121,7 +118,7 @@ fn columns_for(shape: &Shape, lanes: u32) -> u64 {
 fn rows_for(shape: &Shape, lanes: u32, tuning: &Tuning) -> (u64, u32) {
     let period = period_quads(shape);
     let lanes = u64::from(lanes);
-    let most = u64::from(tuning.row_blocks).min(u64::from(ROWS_GROUP) / lanes);
+    let most = u64::from(tuning.row_blocks);
     let even = period / greatest_common_divisor(period, lanes);
     let periods = if even <= most.min(8) {
         // Two blocks at least, so that a trip of the loop does something.
@@ -473,6 +470,16 @@ impl Geometry {
     fn lanes_x(columns: u64, lanes: u32, tuning: &Tuning) -> u32 {
         let wide = (lanes / tuning.column_rows).max(1);
         (columns.next_power_of_two().min(u64::from(wide))) as u32
+    }
+
+    /// Channels that the elements of a quad can belong to where the walk takes them together.
+    pub fn quad_channels(&self, inner: u32) -> u32 {
+        match (self.walk, inner) {
+            (Walk::Along | Walk::Lanes, _) => 1,
+            (_, inner) if inner.is_multiple_of(4) => 1,
+            (_, 0..3) => 4,
+            (_, 3..) => 2,
+        }
     }
 
     /// Elements that a rectangle of the grid touches: one stretch of the flat tensor.

@@ -263,6 +263,8 @@ pub struct Program {
     pub blocks: u32,
     /// Quads that a lane fetches before it writes, in an elementwise kernel along planes or down columns.
     pub trip: u32,
+    /// Channels that the elements of a quad can belong to: 1, 2 (the first and the last element's) or 4.
+    pub quad_channels: u32,
 }
 
 impl Program {
@@ -297,6 +299,7 @@ impl Program {
             lanes_x: 1,
             blocks: 1,
             trip: 1,
+            quad_channels: 1,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The numbers that belong to an adapter and never to a shader.
 
 use super::facts::{AdapterKind, DeviceFacts};
-use super::geometry::{RESIDENT_BLOCKS, ROWS_GROUP, STRETCH_ELEMENTS};
+use super::geometry::{RESIDENT_BLOCKS, STRETCH_ELEMENTS};
 
 /// Trips through its loops that an invocation is given, about and at most. llvmpipe stops an invocation's loops, without a
 /// word, at 65 535 trips of all of them together (`LP_MAX_TGSI_LOOP_ITERATIONS`), and what takes four trips is one here.
@@ -121,10 +121,6 @@ impl Tuning {
         let most = most_lanes(facts);
         let lanes = |n: u32| n.clamp(1, most).next_power_of_two();
         let (reduce_lanes, apply_lanes) = (lanes(self.reduce_lanes), lanes(self.apply_lanes));
-        // A group has a column for each lane at least, and a column's largest state is 64 bytes.
-        let rows_fit = self.row_blocks > 0
-            && reduce_lanes.max(apply_lanes) <= ROWS_GROUP
-            && facts.workgroup_memory >= 64 * ROWS_GROUP;
         // What a workgroup reads lies within one binding of any device; and a plane of a few quads is a trip of all lanes.
         let most_reduced = (STRETCH_ELEMENTS / 4).min(TRIPS * reduce_lanes);
         let most_applied = TRIPS * apply_lanes.min(4);
@@ -141,7 +137,7 @@ impl Tuning {
             reduce_along_quads: self.reduce_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
             reduce_lane_quads: self.reduce_lane_quads.min(TRIPS / 2),
-            row_blocks: if rows_fit { self.row_blocks.min(32).next_power_of_two() } else { 0 },
+            row_blocks: if self.row_blocks > 0 { self.row_blocks.min(32).next_power_of_two() } else { 0 },
             column_rows: lanes(self.column_rows).min(reduce_lanes),
             resident_lanes_min: lanes(self.resident_lanes_min),
             resident_lanes_max: lanes(self.resident_lanes_max.max(self.resident_lanes_min)),

@@ -6,11 +6,13 @@ use super::kernel::{Kernel, Variant};
 use super::line::{LINE, Line};
 use super::partition::{Columns, Planes, View};
 
-/// How the values of one channel become its outputs: `z = ((x − anchor) − offset) · scale + shift`.
+/// How the values of one channel become its outputs: `z = (x − anchor) · scale + shift`.
+///
+/// The anchor is the mean rounded to f32. What the rounding left, at most half a unit in its last place, is in the shift:
+/// that changes the shift alone, and by less than a standard deviation where f32 tells the values apart at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Normalise {
     pub(super) anchor: f32,
-    pub(super) offset: f32,
     pub(super) scale: f32,
     pub(super) shift: f32,
 }
@@ -18,7 +20,6 @@ pub(super) struct Normalise {
 /// [`Normalise`] for each record of a view.
 pub(super) struct Normalises {
     pub(super) anchor: Spread,
-    pub(super) offset: Spread,
     pub(super) scale: Spread,
     pub(super) shift: Spread,
 }
@@ -26,13 +27,13 @@ pub(super) struct Normalises {
 impl Normalises {
     #[inline(always)]
     pub(super) fn slice(&self, first: usize, width: usize) -> NormaliseSlices<'_> {
-        let Self { anchor, offset, scale, shift } = self;
-        NormaliseSlices { anchor, offset, scale, shift }.range(first, width)
+        let Self { anchor, scale, shift } = self;
+        NormaliseSlices { anchor, scale, shift }.range(first, width)
     }
 
     #[inline(always)]
     pub(super) fn at(&self, i: usize) -> Normalise {
-        Normalise { anchor: self.anchor[i], offset: self.offset[i], scale: self.scale[i], shift: self.shift[i] }
+        Normalise { anchor: self.anchor[i], scale: self.scale[i], shift: self.shift[i] }
     }
 }
 
@@ -69,11 +70,10 @@ impl std::ops::Deref for Spread {
     }
 }
 
-/// A part of [`Normalises`]: four slices of one length.
+/// A part of [`Normalises`]: three slices of one length.
 #[derive(Clone, Copy)]
 pub(super) struct NormaliseSlices<'a> {
     anchor: &'a [f32],
-    offset: &'a [f32],
     scale: &'a [f32],
     shift: &'a [f32],
 }
@@ -83,7 +83,6 @@ impl<'a> NormaliseSlices<'a> {
     fn range(self, first: usize, width: usize) -> Self {
         Self {
             anchor: &self.anchor[first..first + width],
-            offset: &self.offset[first..first + width],
             scale: &self.scale[first..first + width],
             shift: &self.shift[first..first + width],
         }
@@ -96,20 +95,14 @@ impl<'a> NormaliseSlices<'a> {
 
     #[inline(always)]
     pub(super) fn at(&self, i: usize) -> Normalise {
-        Normalise { anchor: self.anchor[i], offset: self.offset[i], scale: self.scale[i], shift: self.shift[i] }
+        Normalise { anchor: self.anchor[i], scale: self.scale[i], shift: self.shift[i] }
     }
 }
 
-/// `x − mean`.
+/// `(x − anchor) · scale + shift (+ residual)` from `x − anchor`: forward and backward compute it alike, bit for bit.
 #[inline(always)]
-pub(super) fn centre(x: f32, anchor: f32, offset: f32) -> f32 {
-    (x - anchor) - offset
-}
-
-/// `centred · scale + shift (+ residual)`: forward and backward compute it alike, bit for bit.
-#[inline(always)]
-pub(super) fn pre_activation<const RESIDUAL: bool>(centred: f32, scale: f32, shift: f32, residual: f32) -> f32 {
-    let z = centred * scale + shift;
+pub(super) fn pre_activation<const RESIDUAL: bool>(n: &Normalise, from_anchor: f32, residual: f32) -> f32 {
+    let z = from_anchor * n.scale + n.shift;
     if RESIDUAL { z + residual } else { z }
 }
 
@@ -197,7 +190,7 @@ impl Kernel for ApplyColumns<'_> {
 
 #[inline(always)]
 fn one<const RELU: bool, const RESIDUAL: bool>(n: &Normalise, x: f32, residual: f32) -> f32 {
-    let z = pre_activation::<RESIDUAL>(centre(x, n.anchor, n.offset), n.scale, n.shift, residual);
+    let z = pre_activation::<RESIDUAL>(n, x - n.anchor, residual);
     // Written so that a NaN stays one.
     if RELU && z <= 0.0 { 0.0 } else { z }
 }

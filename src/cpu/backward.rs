@@ -2,13 +2,13 @@
 
 use pulp::Arch;
 
-use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, centre, pre_activation};
+use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, pre_activation};
 use super::kernel::{Kernel, Variant};
 use super::line::Aligned;
 use super::moments::{LANES, PairSums};
 use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
 use super::reduce::Record;
-use super::{Check, Machine, Parameters, Saved};
+use super::{Check, Machine, Parameters, Saved, without_offset};
 use crate::config::{Activation, Config};
 use crate::error::Error;
 use crate::shape::Shape;
@@ -93,7 +93,7 @@ pub(super) struct Outputs<'a> {
     pub(super) dbeta: Option<&'a mut [f32]>,
 }
 
-/// `Σ g` and `Σ g·(x − mean)` of some values: a monoid under addition.
+/// `Σ g` and `Σ g·(x − anchor)` of some values, in the end `Σ g·(x − mean)`: a monoid under addition.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct GradientSums {
     gradient: f64,
@@ -108,11 +108,11 @@ impl Record for GradientSums {
 }
 
 /// How the gradients of one channel become those of its inputs:
-/// `dx = (g − mean_gradient − (x − mean) · slope) · gain`.
+/// `dx = (g − intercept − (x − anchor) · slope) · gain`, where the intercept is the mean gradient less `offset · slope`.
 #[derive(Clone, Copy, Debug, Default)]
 struct InputGradient {
     normalise: Normalise,
-    mean_gradient: f32,
+    intercept: f32,
     slope: f32,
     gain: f32,
 }
@@ -120,7 +120,7 @@ struct InputGradient {
 /// [`InputGradient`] for each record of a view.
 struct InputGradients<'a> {
     normalise: &'a Normalises,
-    mean_gradient: Spread,
+    intercept: Spread,
     slope: Spread,
     gain: &'a Spread,
 }
@@ -128,8 +128,8 @@ struct InputGradients<'a> {
 impl InputGradients<'_> {
     #[inline(always)]
     fn at(&self, i: usize) -> InputGradient {
-        let (mean_gradient, slope, gain) = (self.mean_gradient[i], self.slope[i], self.gain[i]);
-        InputGradient { normalise: self.normalise.at(i), mean_gradient, slope, gain }
+        let (intercept, slope, gain) = (self.intercept[i], self.slope[i], self.gain[i]);
+        InputGradient { normalise: self.normalise.at(i), intercept, slope, gain }
     }
 }
 
@@ -163,21 +163,26 @@ impl Gradient<'_> {
         }
         let (view, channels) = (View::of(shape), saved.len());
         let normalise = parameters.normalise_saved(&view, saved);
-        let sums = if dgamma.is_some() || dbeta.is_some() || !self.frozen {
+        let mut sums = if dgamma.is_some() || dbeta.is_some() || !self.frozen {
             machine.reduce(&view, channels, |part, first, into: &mut [_]| {
                 self.of_part(&view, &normalise, part, first, into)
             })
         } else {
             vec![GradientSums::default(); channels]
         };
+        for (sums, saved) in sums.iter_mut().zip(saved) {
+            sums.centred = without_offset(sums.centred, saved.offset, sums.gradient);
+        }
         if let Some(dx) = dx {
-            let mean_gradient = sums.iter().map(|sums| (sums.gradient / m) as f32);
-            let slope = sums.iter().zip(saved).map(|(sums, saved)| {
+            let share = 1.0 / m;
+            let of = sums.iter().zip(saved).map(|(sums, saved)| {
                 let inverse_std = f64::from(saved.inverse_std);
-                (sums.centred * inverse_std * inverse_std / m) as f32
+                let slope = sums.centred * inverse_std * inverse_std * share;
+                (without_offset(sums.gradient * share, saved.offset, slope) as f32, slope as f32)
             });
-            let (mean_gradient, slope) = (Spread::new(&view, mean_gradient), Spread::new(&view, slope));
-            let of = InputGradients { normalise: &normalise, mean_gradient, slope, gain: &normalise.scale };
+            let intercept = Spread::new(&view, of.clone().map(|(intercept, _)| intercept));
+            let slope = Spread::new(&view, of.map(|(_, slope)| slope));
+            let of = InputGradients { normalise: &normalise, intercept, slope, gain: &normalise.scale };
             self.input(machine, &view, &of, dx);
         }
         if let Some(dgamma) = dgamma {
@@ -193,8 +198,8 @@ impl Gradient<'_> {
         if let Some(dresidual) = dresidual {
             // The frozen gradient with a gain of 1.
             let all = |value| Spread::new(&view, std::iter::repeat_n(value, channels));
-            let (mean_gradient, slope, gain) = (all(0.0), all(0.0), &all(1.0));
-            let of = InputGradients { normalise: &normalise, mean_gradient, slope, gain };
+            let (intercept, slope, gain) = (all(0.0), all(0.0), &all(1.0));
+            let of = InputGradients { normalise: &normalise, intercept, slope, gain };
             Gradient { frozen: true, ..self }.input(machine, &view, &of, dresidual);
         }
     }
@@ -263,8 +268,8 @@ impl Gradient<'_> {
 
 /// The gradient before the activation: its derivative is 1 where `z > 0` and 0 elsewhere.
 #[inline(always)]
-fn gate<const RELU: bool, const RESIDUAL: bool>(n: &Normalise, dy: f32, centred: f32, residual: f32) -> f32 {
-    if !RELU || pre_activation::<RESIDUAL>(centred, n.scale, n.shift, residual) > 0.0 { dy } else { 0.0 }
+fn gate<const RELU: bool, const RESIDUAL: bool>(n: &Normalise, dy: f32, from_anchor: f32, residual: f32) -> f32 {
+    if !RELU || pre_activation::<RESIDUAL>(n, from_anchor, residual) > 0.0 { dy } else { 0.0 }
 }
 
 /// The sums of one part of some neighbouring channels, at most [`GROUP_PLANES`] of them.
@@ -348,10 +353,10 @@ fn add<const RELU: bool, const RESIDUAL: bool>(
     dy: f32,
     residual: f32,
 ) {
-    let centred = centre(x, n.anchor, n.offset);
-    let g = gate::<RELU, RESIDUAL>(n, dy, centred, residual);
+    let from_anchor = x - n.anchor;
+    let g = gate::<RELU, RESIDUAL>(n, dy, from_anchor, residual);
     sums.first[lane] += if counts { g } else { 0.0 };
-    sums.second[lane] += if counts { g * centred } else { 0.0 };
+    sums.second[lane] += if counts { g * from_anchor } else { 0.0 };
 }
 
 struct ColumnsPart<'a> {
@@ -374,18 +379,18 @@ impl Kernel for ColumnsPart<'_> {
         let rows = columns.part(self.part);
         let width = self.into.len();
         let mut gradients = Aligned([0.0f32; TILE_COLUMNS]);
-        let mut centreds = Aligned([0.0f32; TILE_COLUMNS]);
-        let (gradient, centred) = (&mut gradients.0[..width], &mut centreds.0[..width]);
+        let mut from_anchors = Aligned([0.0f32; TILE_COLUMNS]);
+        let (gradient, from_anchor) = (&mut gradients.0[..width], &mut from_anchors.0[..width]);
         let start = |r: usize| r * columns.width + first;
         for r in rows.clone() {
-            self.add_row::<RELU, RESIDUAL>(start(r), gradient, centred);
+            self.add_row::<RELU, RESIDUAL>(start(r), gradient, from_anchor);
         }
         if rows.end == columns.rows && columns.tail > first {
             let rest = width.min(columns.tail - first);
-            self.add_row::<RELU, RESIDUAL>(start(rows.end), &mut gradient[..rest], &mut centred[..rest]);
+            self.add_row::<RELU, RESIDUAL>(start(rows.end), &mut gradient[..rest], &mut from_anchor[..rest]);
         }
-        for ((sums, gradient), centred) in self.into.iter_mut().zip(gradient).zip(centred) {
-            *sums = GradientSums { gradient: f64::from(*gradient), centred: f64::from(*centred) };
+        for ((sums, gradient), from_anchor) in self.into.iter_mut().zip(gradient).zip(from_anchor) {
+            *sums = GradientSums { gradient: f64::from(*gradient), centred: f64::from(*from_anchor) };
         }
     }
 }
@@ -393,18 +398,23 @@ impl Kernel for ColumnsPart<'_> {
 impl ColumnsPart<'_> {
     /// One row at a time, as for the moments.
     #[inline(always)]
-    fn add_row<const RELU: bool, const RESIDUAL: bool>(&self, start: usize, gradient: &mut [f32], centred: &mut [f32]) {
+    fn add_row<const RELU: bool, const RESIDUAL: bool>(
+        &self,
+        start: usize,
+        gradient: &mut [f32],
+        from_anchor: &mut [f32],
+    ) {
         let width = gradient.len();
-        let centred = &mut centred[..width];
+        let from_anchor = &mut from_anchor[..width];
         let range = start..start + width;
         let (x, dy, residual) = (&self.x[range.clone()], &self.dy[range.clone()], &self.residual[range]);
         let n = self.normalise.first(width);
         for i in 0..width {
             let n = n.at(i);
-            let c = centre(x[i], n.anchor, n.offset);
-            let g = gate::<RELU, RESIDUAL>(&n, dy[i], c, residual[i]);
+            let d = x[i] - n.anchor;
+            let g = gate::<RELU, RESIDUAL>(&n, dy[i], d, residual[i]);
             gradient[i] += g;
-            centred[i] += g * c;
+            from_anchor[i] += g * d;
         }
     }
 }
@@ -443,10 +453,10 @@ fn input_one<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool>(
     residual: f32,
 ) -> f32 {
     let n = &of.normalise;
-    let centred = centre(x, n.anchor, n.offset);
-    let g = gate::<RELU, RESIDUAL>(n, dy, centred, residual);
+    let from_anchor = x - n.anchor;
+    let g = gate::<RELU, RESIDUAL>(n, dy, from_anchor, residual);
     // A frozen gradient does not touch x: an infinite x must not reach it.
-    if FROZEN { g * of.gain } else { ((g - of.mean_gradient) - centred * of.slope) * of.gain }
+    if FROZEN { g * of.gain } else { ((g - of.intercept) - from_anchor * of.slope) * of.gain }
 }
 
 struct InputColumns<'a, const FROZEN: bool> {
@@ -468,11 +478,11 @@ impl<const FROZEN: bool> Kernel for InputColumns<'_, FROZEN> {
             let width = dx.len();
             let (x, dy, residual) = (&x[..width], &dy[..width], &residual[..width]);
             let n = self.of.normalise.slice(0, width);
-            let (mean_gradient, slope) = (&self.of.mean_gradient[..width], &self.of.slope[..width]);
+            let (intercept, slope) = (&self.of.intercept[..width], &self.of.slope[..width]);
             let gain = &self.of.gain[..width];
             for i in 0..width {
-                let (mean_gradient, slope, gain) = (mean_gradient[i], slope[i], gain[i]);
-                let of = InputGradient { normalise: n.at(i), mean_gradient, slope, gain };
+                let (intercept, slope, gain) = (intercept[i], slope[i], gain[i]);
+                let of = InputGradient { normalise: n.at(i), intercept, slope, gain };
                 dx[i] = input_one::<FROZEN, RELU, RESIDUAL>(&of, x[i], dy[i], residual[i]);
             }
         }

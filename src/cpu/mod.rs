@@ -58,8 +58,8 @@ const SPINS: usize = 2000;
 /// The statistics of one channel as training leaves them: the same four numbers as a `vec4` of the GPU's saved
 /// statistics.
 ///
-/// The mean is the pair `anchor + offset`, so that `(x − anchor) − offset` is exact to the last bit or two even where
-/// the mean is a million standard deviations.
+/// The mean is the pair `anchor + offset`, so that `x − mean` is exact to the last bit or two even where the mean is a
+/// million standard deviations.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Saved {
@@ -173,8 +173,7 @@ pub fn inference(shape: &Shape, config: &Config, arguments: Inference) -> Result
     }
     let (view, machine) = (View::of(shape), Machine::of(shape));
     let inverse_std = variance.iter().map(|variance| inverse_std(*variance, config.epsilon));
-    let offset = std::iter::repeat_n(0.0, mean.len());
-    let normalise = parameters.normalise(&view, mean.iter().copied(), offset, inverse_std);
+    let normalise = parameters.normalise(&view, mean.iter().copied(), None::<std::iter::Empty<f32>>, inverse_std);
     let relu = config.activation == Activation::Relu;
     machine.apply(&view, &normalise, Apply { simd: machine.simd, x, residual, relu }, y);
     Ok(())
@@ -313,30 +312,52 @@ impl Parameters<'_> {
         &self,
         view: &View,
         anchor: impl ExactSizeIterator<Item = f32>,
-        offset: impl ExactSizeIterator<Item = f32>,
-        inverse_std: impl ExactSizeIterator<Item = f32>,
+        offset: Option<impl ExactSizeIterator<Item = f32>>,
+        inverse_std: impl ExactSizeIterator<Item = f32> + Clone,
     ) -> Normalises {
-        let channels = anchor.len();
-        Normalises {
-            anchor: Spread::new(view, anchor),
-            offset: Spread::new(view, offset),
-            scale: match self.gamma {
-                Some(gamma) => {
-                    Spread::new(view, inverse_std.zip(gamma).map(|(inverse_std, gamma)| inverse_std * gamma))
-                }
-                None => Spread::new(view, inverse_std),
-            },
-            shift: match self.beta {
+        let anchor = Spread::new(view, anchor);
+        let (scale, shift) = match self.gamma {
+            Some(gamma) => {
+                let scale = inverse_std.zip(gamma).map(|(inverse_std, gamma)| inverse_std * gamma);
+                (Spread::new(view, scale.clone()), self.shift(view, offset, scale))
+            }
+            None => (Spread::new(view, inverse_std.clone()), self.shift(view, offset, inverse_std)),
+        };
+        Normalises { anchor, scale, shift }
+    }
+
+    /// `beta − offset · scale`
+    fn shift(
+        &self,
+        view: &View,
+        offset: Option<impl ExactSizeIterator<Item = f32>>,
+        scale: impl ExactSizeIterator<Item = f32>,
+    ) -> Spread {
+        let Some(offset) = offset else {
+            return match self.beta {
                 Some(beta) => Spread::new(view, beta.iter().copied()),
-                None => Spread::new(view, std::iter::repeat_n(0.0, channels)),
-            },
+                None => Spread::new(view, std::iter::repeat_n(0.0, scale.len())),
+            };
+        };
+        let shift = |beta: f32, offset, scale: f32| without_offset(beta.into(), offset, scale.into()) as f32;
+        let of = offset.zip(scale);
+        match self.beta {
+            Some(beta) => Spread::new(view, of.zip(beta).map(|((offset, scale), beta)| shift(*beta, offset, scale))),
+            None => Spread::new(view, of.map(|(offset, scale)| shift(0.0, offset, scale))),
         }
     }
 
     fn normalise_saved(&self, view: &View, saved: &[Saved]) -> Normalises {
         let (anchor, offset) = (saved.iter().map(|saved| saved.anchor), saved.iter().map(|saved| saved.offset));
-        self.normalise(view, anchor, offset, saved.iter().map(|saved| saved.inverse_std))
+        self.normalise(view, anchor, Some(offset), saved.iter().map(|saved| saved.inverse_std))
     }
+}
+
+/// `value − offset · factor`, for passes that know the anchor of the mean alone. A mean that was not rounded takes nothing
+/// away, not even of an infinite factor; without a branch, which the last bits of a mean would decide at random.
+#[inline(always)]
+fn without_offset(value: f64, offset: f32, factor: f64) -> f64 {
+    value - f64::from(offset) * factor.clamp(f64::MIN, f64::MAX)
 }
 
 /// The SIMD level and the number of threads that a call uses.

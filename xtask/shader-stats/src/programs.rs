@@ -95,6 +95,8 @@ pub fn variant(program: &Program) -> String {
         (tensors && program.access == Access::Word, "by words"),
         (tensors && program.access == Access::Element, "by elements"),
         (uses("ALIGNED") && !program.aligned, "unaligned"),
+        (uses("QUAD_CHANNELS") && program.quad_channels == 2, "two channels to a quad"),
+        (uses("QUAD_CHANNELS") && program.quad_channels == 4, "four channels to a quad"),
         (program.statistics == Statistics::Running, "running statistics"),
         (bound(Argument::Gamma), "gamma"),
         (bound(Argument::Beta), "beta"),

@@ -86,14 +86,14 @@ pub fn text(program: &Program) -> String {
     if !matches!(kernel, MomentsPartial | RunningUpdate) {
         add(part!("inverse_std"));
     }
-    if prepares(kernel) {
+    if kernel.prepares() {
         add(part!("normaliser"));
         if kernel != BackwardInput {
             add(part!("prepare_normaliser"));
         }
         add(part!("prepare_quad"));
     }
-    if prepares(kernel) || kernel == BackwardMerge {
+    if kernel.prepares() || kernel == BackwardMerge {
         add(match program.statistics {
             Statistics::Saved => part!("statistics_saved"),
             Statistics::Running => part!("statistics_running"),
@@ -140,7 +140,7 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     {
         list.push(("ALIGNED", f64::from(u8::from(program.aligned))));
     }
-    if prepares(program.kernel) {
+    if program.kernel.prepares() {
         list.push(("QUAD_CHANNELS", f64::from(program.quad_channels)));
     }
     if program.kernel == Kernel::RunningUpdate {
@@ -165,12 +165,6 @@ fn each_block(part: &str, blocks: u32) -> String {
         (0..times).map(move |block| line.replace("BLOCK", &block.to_string()).replace("AFTER", &after(block)))
     });
     written_out.collect::<Vec<_>>().join("\n")
-}
-
-/// Whether a kernel prepares what maps the values of a channel: resident training makes that from what it holds.
-fn prepares(kernel: Kernel) -> bool {
-    use Kernel::*;
-    matches!(kernel, ScaleShift | BackwardPartial | BackwardInput | BackwardResident)
 }
 
 fn uses_lanes_x(program: &Program) -> bool {

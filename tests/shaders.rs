@@ -167,6 +167,19 @@ fn programs() -> &'static [Program] {
     })
 }
 
+/// A pipeline belongs to a program: two that say the same would be compiled twice.
+#[test]
+fn no_two_planned_programs_are_the_same() {
+    let mut said: HashMap<(Key, u32), Program> = HashMap::new();
+    for program in planned() {
+        let constants = format!("{:?}", shader::overrides(&program));
+        let key = (shader::text(&program), constants, program.arguments());
+        if let Some(other) = said.insert((key, program.workgroup_size), program.clone()) {
+            panic!("{program:#?} is {other:#?}");
+        }
+    }
+}
+
 // ---- Running checks over them.
 
 /// A program that naga has read, with its constants in place.

@@ -477,8 +477,8 @@ impl Geometry {
         match (self.walk, inner) {
             (Walk::Along | Walk::Lanes, _) => 1,
             (_, inner) if inner.is_multiple_of(4) => 1,
-            (_, 0..3) => 4,
             (_, 3..) => 2,
+            _ => 4,
         }
     }
 

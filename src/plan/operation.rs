@@ -351,7 +351,8 @@ impl Planner<'_> {
             quad_channels: geometry.quad_channels(self.shape.inner()),
             aligned: geometry.aligned,
             ..program
-        };
+        }
+        .settled();
         for (parameters, window) in geometry.windows(self.shape, self.config.dtype, self.facts)? {
             self.dispatches.push(Dispatch {
                 program: program.clone(),
@@ -454,7 +455,7 @@ impl Planner<'_> {
     fn single(&mut self, program: Program, slots: u32, workgroups: u64) -> Result<(), Error> {
         let workgroups_2d = grid(workgroups, self.facts)?;
         self.dispatches.push(Dispatch {
-            program,
+            program: program.settled(),
             workgroups: workgroups_2d,
             parameters: self.parameters(Parameters {
                 slots,

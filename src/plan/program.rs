@@ -54,6 +54,11 @@ impl Kernel {
         }
     }
 
+    /// Whether it prepares what maps the values of a channel: resident training makes that from what it holds.
+    pub const fn prepares(self) -> bool {
+        matches!(self, Self::ScaleShift | Self::BackwardPartial | Self::BackwardInput | Self::BackwardResident)
+    }
+
     /// Whether it holds whole channels in registers, so that each value is read once.
     pub const fn is_resident(self) -> bool {
         matches!(self, Kernel::TrainingResident | Kernel::BackwardResident)
@@ -263,7 +268,8 @@ pub struct Program {
     pub blocks: u32,
     /// Quads that a lane fetches before it writes, in an elementwise kernel along planes or down columns.
     pub trip: u32,
-    /// Channels that the elements of a quad can belong to: 1, 2 (the first and the last element's) or 4.
+    /// Channels that the elements of a quad can belong to, in a kernel that prepares them: 1, 2 (the first and the last
+    /// element's) or 4.
     pub quad_channels: u32,
 }
 
@@ -300,6 +306,20 @@ impl Program {
             blocks: 1,
             trip: 1,
             quad_channels: 1,
+        }
+    }
+
+    /// The same without what its kernel has no use for, so that no two programs are compiled to one.
+    pub fn settled(self) -> Self {
+        let arguments = self.arguments();
+        let bound = |wanted: Argument| arguments.iter().any(|(argument, _)| *argument == wanted);
+        Self {
+            gamma: bound(Argument::Gamma),
+            beta: bound(Argument::Beta),
+            relu: self.relu && self.kernel != Kernel::MomentsPartial,
+            accumulate: self.accumulate && (self.dgamma || self.dbeta),
+            quad_channels: if self.kernel.prepares() { self.quad_channels } else { 1 },
+            ..self
         }
     }
 

@@ -34,8 +34,8 @@ pub struct Tuning {
     /// A part of a reduction that one lane goes along by itself has at most about this many quads; 0 where lanes share
     /// their parts.
     pub reduce_lane_quads: u32,
-    /// Columns that a lane holds, at most, where rows are swept in the order of memory, and at most sixteen where a row has more
-    /// than that; a power of two, or 0 where each lane keeps to one column and walks down the rows.
+    /// Columns that a lane holds, at most, where rows are swept in the order of memory, and at most sixteen where a row has
+    /// more than that; a power of two, or 0 where each lane keeps to one column and walks down the rows.
     pub row_blocks: u32,
     /// Columns that the lanes of a workgroup span where rows are long, as a divisor of the lanes (1: all lanes in x).
     pub column_rows: u32,

@@ -108,7 +108,8 @@ impl<'a> Bindings<'a> {
     /// all alike: a device tracks the usage of a buffer as a whole. Scratch counts as written wherever it is bound.
     pub(crate) fn share_a_buffer(&self, arguments: &[(Argument, bool)], scratch: Option<BufferSlice<'_>>) -> bool {
         let bound = |&(argument, written): &(Argument, bool)| {
-            let slice = if argument.is_scratch() { scratch } else { self.get(argument) };
+            // What is scratch elsewhere, the caller may have brought.
+            let slice = self.get(argument).or(if argument.is_scratch() { scratch } else { None });
             slice.map(|slice| (slice, written || argument.is_scratch()))
         };
         let bound: Vec<_> = arguments.iter().filter_map(bound).collect();

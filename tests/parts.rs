@@ -4,7 +4,7 @@ use wgpu_batchnorm::host::Gpu;
 use wgpu_batchnorm::operation::RunningStatistics;
 use wgpu_batchnorm::parts::*;
 use wgpu_batchnorm::plan::Count;
-use wgpu_batchnorm::{BackwardBuffers, Config, Error, Gradients, Shape, TrainingBuffers};
+use wgpu_batchnorm::{BackwardBuffers, Config, Error, Gradients, Momentum, Shape, TrainingBuffers};
 
 const CHANNELS: usize = 5;
 
@@ -230,4 +230,35 @@ async fn two_devices_with_unequal_parts_equal_one() {
 #[pollster::test]
 async fn an_empty_part_changes_nothing() {
     parts_equal_the_whole(&[4, 0, 5]).await.unwrap();
+}
+
+/// Neither the running statistics nor the counter, by which a cumulative average weighs the batches to come.
+#[pollster::test]
+async fn a_batch_of_empty_parts_alone_leaves_the_running_statistics() {
+    let gpu = Gpu::new().await.unwrap();
+    let config = Config { momentum: Momentum::Cumulative, ..Config::pytorch() };
+    let shape = Shape::new(&[0, CHANNELS, 7], 1).unwrap();
+    let (records, saved, merged) = (
+        gpu.empty("test", 32 * CHANNELS as u64),
+        upload(&gpu, &[9.0; 4 * CHANNELS]),
+        upload(&gpu, &[9.0; 4 * CHANNELS]),
+    );
+    let (mean, variance, batches) =
+        (upload(&gpu, &[2.0; CHANNELS]), upload(&gpu, &[3.0; CHANNELS]), gpu.buffer("test", &5u32.to_le_bytes()));
+    let merge = gpu.norms().merge(&shape, &config, 2).unwrap();
+    let merge = merge
+        .bind(
+            gpu.device(),
+            &MergeBuffers { records: records.slice(..), saved: saved.slice(..), merged: merged.slice(..) },
+        )
+        .unwrap();
+    let update = gpu.norms().running_update(&shape, &config, Count::Merged).unwrap();
+    let running =
+        RunningStatistics { mean: mean.slice(..), variance: variance.slice(..), batches: Some(batches.slice(..)) };
+    let buffers = RunningUpdateBuffers { saved: saved.slice(..), merged: Some(merged.slice(..)), running };
+    let update = update.bind(gpu.device(), &buffers).unwrap();
+    gpu.submit(|pass| [&merge, &update].into_iter().for_each(|step| step.record(pass)));
+    assert_eq!(gpu.read_f32(&mean, CHANNELS).await.unwrap(), [2.0; CHANNELS]);
+    assert_eq!(gpu.read_f32(&variance, CHANNELS).await.unwrap(), [3.0; CHANNELS]);
+    assert_eq!(gpu.read(&batches, 4).await.unwrap(), 5u32.to_le_bytes());
 }

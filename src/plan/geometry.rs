@@ -87,6 +87,11 @@ fn few(blocks: u32) -> u32 {
     }
 }
 
+/// The next power of two, of what may be beyond any number of lanes.
+fn power_of_two(n: u64) -> u32 {
+    n.min(1 << 31).next_power_of_two() as u32
+}
+
 fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
@@ -265,7 +270,7 @@ impl Geometry {
     fn reduce_columns(shape: &Shape, tuning: &Tuning) -> Self {
         let lanes = tuning.reduce_lanes;
         let columns = columns_for(shape, lanes);
-        let lanes_x = Self::lanes_x(columns, lanes, tuning);
+        let lanes_x = Self::lanes_x(columns, lanes, tuning.column_rows);
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
         let groups = columns.div_ceil(u64::from(lanes_x));
         let parts = parts_wanted(rows * u64::from(lanes_x), groups, tuning).min((rows / ROWS_PER_RECORD).max(1));
@@ -333,10 +338,16 @@ impl Geometry {
             return Self::across(Walk::Rows, shape, columns, lanes, [lanes, blocks], wanted);
         }
         let columns = columns_for(shape, lanes);
-        let lanes_x = Self::lanes_x(columns, lanes, tuning);
+        let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+        // Lanes for which there is no row take further columns.
+        let lanes_x = Self::lanes_x(columns, lanes, tuning.column_rows.min(power_of_two(rows)));
         let wanted = quads / u64::from(lanes_x);
         let across = Self::across(Walk::Columns, shape, columns, lanes, [lanes_x, 1], wanted);
-        Self { trip: tuning.apply_trip, ..across }
+        // What no part has rows for is left out, so that no index runs beyond 32 bits.
+        let rows_per_part = across.parameters.rows_per_part;
+        let lanes_y = (lanes / lanes_x).min(power_of_two(rows_per_part.into()));
+        let trip = tuning.apply_trip.min(1 << (rows_per_part / lanes_y).max(1).ilog2());
+        Self { lanes: lanes_x * lanes_y, trip, ..across }
     }
 
     fn apply_along(shape: &Shape, tuning: &Tuning) -> Self {
@@ -467,8 +478,9 @@ impl Geometry {
         })
     }
 
-    fn lanes_x(columns: u64, lanes: u32, tuning: &Tuning) -> u32 {
-        let wide = (lanes / tuning.column_rows).max(1);
+    /// Columns that the lanes of a workgroup span where so many of them share a column, if columns are many.
+    fn lanes_x(columns: u64, lanes: u32, lanes_y: u32) -> u32 {
+        let wide = (lanes / lanes_y).max(1);
         (columns.next_power_of_two().min(u64::from(wide))) as u32
     }
 

@@ -65,6 +65,12 @@ impl Operation {
             Operation::BackwardInput => "backward input",
         }
     }
+
+    /// Whether tensors are among its arguments; what goes through records and channels alone knows a whole batch only by
+    /// its shape.
+    const fn takes_tensors(self) -> bool {
+        !matches!(self, Operation::Merge(_) | Operation::RunningUpdate(_) | Operation::BackwardMerge(..))
+    }
 }
 
 /// Which gradients a backward operation writes.
@@ -141,18 +147,17 @@ impl Plan {
         tuning: &Tuning,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let tensor_bytes = config.dtype.tensor_bytes(u64::from(shape.elements()));
-        if tensor_bytes > facts.buffer_bytes {
+        let tensor = config.dtype.tensor_bytes(u64::from(shape.elements()));
+        if operation.takes_tensors() && tensor > facts.buffer_bytes {
             return Err(Error::DeviceLimit {
                 what: "the tensor",
-                needed: tensor_bytes,
+                needed: tensor,
                 limit: facts.buffer_bytes,
                 name: "max_buffer_size",
             });
         }
         let mut planner = Planner { shape, config, facts, tuning: tuning.fitted(facts), dispatches: Vec::new() };
         let empty = shape.elements() == 0;
-        let tensor = tensor_bytes;
         let per_channel = 4 * u64::from(shape.channels());
         let mut external = Vec::new();
         let (bytes_moved, reason) = match operation {

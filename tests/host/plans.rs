@@ -276,8 +276,15 @@ fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Resul
         prop_assert!(program.workgroup_size.is_power_of_two() && program.workgroup_size <= facts.workgroup_size);
         prop_assert!(program.lanes_x.is_power_of_two() && program.lanes_x <= program.workgroup_size);
         // The largest state of a lane.
-
         prop_assert!(64 * program.workgroup_size <= facts.workgroup_memory.max(64), "{:?}", program);
+        let elementwise = matches!(program.kernel, Kernel::ScaleShift | Kernel::BackwardInput);
+        if elementwise && program.walk == Some(Walk::Columns) {
+            // How far the end of a trip looks: an index has 32 bits.
+            let lanes_y = program.workgroup_size / program.lanes_x;
+            let [rows, columns, ahead] = [p.rows, p.columns, program.trip * lanes_y].map(u64::from);
+            let furthest = (rows + ahead) * columns;
+            prop_assert!(furthest <= u64::from(u32::MAX), "{:?} looks at quad {furthest}: {program:?}", program.kernel);
+        }
         if let Some(window) = dispatch.window {
             let start = window.first_element * dtype.bytes();
             let bytes = dtype.tensor_bytes(window.elements);
@@ -477,5 +484,25 @@ proptest! {
         }
         prop_assert_eq!(plan.scratch_bytes, whole.scratch_bytes);
         prop_assert_eq!(&plan, &Plan::new(operation, &shape, &config, &facts, &tuning).unwrap());
+    }
+}
+
+/// Few rows of many channels: with 256 lanes below each other and eight quads ahead, indices ran beyond 32 bits.
+#[test]
+fn no_walk_down_columns_looks_beyond_an_index() {
+    let facts = DeviceFacts { buffer_bytes: u64::MAX, ..DeviceFacts::FLOOR };
+    let tall =
+        Tuning { row_blocks: 0, apply_lanes: 256, column_rows: 256, apply_trip: 8, ..Tuning::for_device(&facts) };
+    let shapes = [
+        Shape::nc(1, 2_396_745),
+        Shape::ncl(1, 17_801, 10_001),
+        Shape::nc(2, 1_000_003),
+        Shape::ncl(5, 26_843_545, 29),
+    ];
+    for shape in shapes.map(Result::unwrap) {
+        for tuning in [&tall, &Tuning::for_device(&facts)] {
+            let plan = Plan::new(Operation::Inference, &shape, &Config::pytorch(), &facts, tuning).unwrap();
+            sound(&plan, &shape, DType::F32, &facts).unwrap();
+        }
     }
 }

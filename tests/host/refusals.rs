@@ -1,6 +1,7 @@
 //! Every bad call is its typed error, with both numbers, before anything is recorded.
 
 use wgpu::{BufferUsages, Limits};
+use wgpu_batchnorm::parts::{BackwardInputBuffers, BackwardMergeBuffers, MergeBuffers};
 use wgpu_batchnorm::plan::{Count, DeviceFacts, Operation, Plan, Tuning};
 use wgpu_batchnorm::{
     Activation, BackwardBuffers, BatchNorm, Config, DType, Error, Gradients, InferenceBuffers, Momentum,
@@ -311,6 +312,49 @@ fn an_argument_that_is_absent_is_refused_by_name() {
 }
 
 #[test]
+fn parts_may_have_all_their_arguments_in_one_buffer() {
+    let stub = Stub::new();
+    let arena = stub.buffer(64 << 10);
+    let at = |n: u64, bytes: u64| arena.slice(4096 * n..4096 * n + bytes);
+    let config = Config::pytorch();
+    let merge = stub.norms.merge(&shape(), &config, 2).unwrap();
+    let merge =
+        merge.bind(&stub.device, &MergeBuffers { records: at(0, 96), saved: at(1, 48), merged: at(2, 48) }).unwrap();
+    let steps = [Gradients::ALL, Gradients::INPUT, Gradients::PARAMETERS].map(|gradients| {
+        let prepared = stub.norms.backward_merge(&shape(), &config, 2, gradients, Count::Merged).unwrap();
+        let parameters = gradients != Gradients::INPUT;
+        let buffers = BackwardMergeBuffers {
+            sums: at(3, 48),
+            saved: at(1, 48),
+            merged: Some(at(2, 48)),
+            coefficients: gradients.input.then(|| at(4, 24)),
+            dgamma: parameters.then(|| at(5, 12)),
+            dbeta: parameters.then(|| at(6, 12)),
+        };
+        prepared.bind(&stub.device, &buffers).unwrap()
+    });
+    // The tensors elsewhere, and then here, too.
+    let [x, dy, dx] = [(); 3].map(|()| stub.buffer(1200));
+    let elsewhere = [x.slice(..), dy.slice(..), dx.slice(..)];
+    let inputs = [elsewhere, [at(7, 1200), at(8, 1200), at(9, 1200)]].map(|[x, dy, dx]| {
+        let buffers = BackwardInputBuffers {
+            x,
+            dy,
+            saved: at(1, 48),
+            gamma: Some(at(10, 12)),
+            beta: None,
+            mask: None,
+            coefficients: at(4, 24),
+            dx,
+            dresidual: None,
+        };
+        stub.norms.backward_input(&shape(), &config).unwrap().bind(&stub.device, &buffers).unwrap()
+    });
+    stub.submit(|pass| [&merge].into_iter().chain(&steps).chain(&inputs).for_each(|bound| bound.record(pass)));
+    stub.is_clean();
+}
+
+#[test]
 fn arguments_that_share_bytes_are_refused_where_one_is_written() {
     let stub = Stub::new();
     let b = Buffers::new(&stub);
@@ -375,6 +419,17 @@ fn a_tensor_above_what_a_buffer_holds_is_refused() {
 }
 
 /// 16 bytes a channel of saved statistics, in one binding.
+#[test]
+fn parts_of_a_batch_larger_than_a_buffer_know_its_count_by_its_shape() {
+    let stub = Stub::new();
+    let whole = Shape::nchw(32, 64, 256, 256).unwrap();
+    let config = Config::pytorch();
+    refused(stub.norms.moments(&whole, &config));
+    stub.norms.merge(&whole, &config, 4).unwrap();
+    stub.norms.running_update(&whole, &config, Count::Shape).unwrap();
+    stub.norms.backward_merge(&whole, &config, 4, Gradients::ALL, Count::Shape).unwrap();
+}
+
 #[test]
 fn more_channels_than_a_binding_holds_are_refused() {
     let stub = Stub::new();

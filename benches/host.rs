@@ -183,7 +183,7 @@ fn creation(criterion: &mut Criterion) {
             }
         }
         let bytes = 4 * u64::from(shape.elements());
-        let [x, y] = ["x", "y"].map(|label| gpu.empty(label, bytes));
+        let [x, y] = ["x", "y"].map(|label| gpu.empty(label, bytes).expect("a tensor"));
         group.bench_function(BenchmarkId::new("first training step", &shape), |bencher| {
             bencher.iter(|| {
                 let norms = BatchNorm::new(gpu.device()).expect("the device's limits");

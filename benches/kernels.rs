@@ -44,8 +44,8 @@ fn operations(criterion: &mut Criterion) {
     for shape in shapes() {
         let n = u64::from(shape.elements());
         let values: Vec<f32> = (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-7).collect();
-        let [x, dy] = ["x", "dy"].map(|label| gpu.buffer(label, bytemuck::cast_slice(&values)));
-        let [y, dx] = ["y", "dx"].map(|label| gpu.empty(label, 4 * n));
+        let [x, dy] = ["x", "dy"].map(|label| gpu.buffer(label, bytemuck::cast_slice(&values)).expect("a tensor"));
+        let [y, dx] = ["y", "dx"].map(|label| gpu.empty(label, 4 * n).expect("a tensor"));
         let copy = pollster::block_on(CopyKernel::best(&timer, &[[&x, &y]], 4 * n, DType::F32)).expect("a copy");
         let copy = copy.bind(&gpu, &x, &y, 4 * n).expect("a copy");
         let layer = Layer::new(gpu.norms(), shape.channels(), &config).expect("a layer");

@@ -21,6 +21,9 @@ pub(crate) const PARAMETERS_USAGE: BufferUsages = BufferUsages::UNIFORM;
 pub(crate) const LAYER_USAGE: BufferUsages =
     BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
+/// Usage of what the host maps to read.
+pub(crate) const STAGING_USAGE: BufferUsages = BufferUsages::MAP_READ.union(BufferUsages::COPY_DST);
+
 impl<'a> Bindings<'a> {
     /// Checks what was given against what the plan binds.
     ///

@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wgpu::BufferSlice;
-use wgpu::util::DeviceExt;
 
 use crate::batch_norm::BatchNorm;
 use crate::binding;
+use crate::buffer;
 use crate::config::Config;
 use crate::error::Error;
-use crate::kernel::guarded;
 use crate::operation::{
     Backward, BackwardBuffers, Bound, FrozenBackward, FrozenBackwardBuffers, Inference, InferenceBuffers, Kind,
     Prepared, RunningStatistics, Training, TrainingBuffers,
@@ -129,13 +128,13 @@ impl Layer {
         }
         let device = norms.device();
         let filled = |label: &'static str, count: usize, value: f32| {
-            guarded(device, label, || {
-                device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                    label: Some(label),
-                    contents: bytemuck::cast_slice(&vec![value; count]),
-                    usage: binding::LAYER_USAGE,
-                })
-            })
+            // Before the host's memory is filled with it.
+            let (needed, limit) = (4 * count as u64, norms.facts().binding_bytes);
+            if needed > limit {
+                let name = "max_storage_buffer_binding_size";
+                return Err(Error::DeviceLimit { what: label, needed, limit, name });
+            }
+            buffer::filled(device, label, bytemuck::cast_slice(&vec![value; count]), binding::LAYER_USAGE)
         };
         let count = channels as usize;
         let parameter = |there: bool, label, value| {

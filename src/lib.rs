@@ -36,6 +36,7 @@
 
 pub mod batch_norm;
 mod binding;
+mod buffer;
 #[cfg(feature = "check")]
 pub mod check;
 pub mod config;

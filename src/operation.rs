@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use wgpu::BufferSlice;
-use wgpu::util::DeviceExt;
 
 use crate::binding::{self, Bindings};
+use crate::buffer;
 use crate::config::Config;
 use crate::error::Error;
 use crate::kernel::{Kernel, Kernels, guarded};
@@ -47,13 +47,7 @@ impl<K: Kind> Prepared<K> {
             let bytes = bytemuck::bytes_of(&dispatch.parameters);
             chunk[..bytes.len()].copy_from_slice(bytes);
         }
-        let parameters = guarded(device, "the parameters", || {
-            device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: Some("batchnorm.parameters"),
-                contents: &contents,
-                usage: binding::PARAMETERS_USAGE,
-            })
-        })?;
+        let parameters = buffer::filled(device, "batchnorm.parameters", &contents, binding::PARAMETERS_USAGE)?;
         // Compiled here, so that the first step is not the slow one.
         for dispatch in &plan.dispatches {
             kernels.get(&kernels.variant(&dispatch.program))?;
@@ -120,14 +114,7 @@ impl<K: Kind> Prepared<K> {
         if let Some(buffer) = self.scratch.get() {
             return Ok(Some(buffer.slice(..)));
         }
-        let buffer = guarded(device, "the scratch", || {
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("batchnorm.scratch"),
-                size: needed,
-                usage: binding::SCRATCH_USAGE,
-                mapped_at_creation: false,
-            })
-        })?;
+        let buffer = buffer::zeros(device, "batchnorm.scratch", needed, binding::SCRATCH_USAGE)?;
         Ok(Some(self.scratch.get_or_init(|| buffer).slice(..)))
     }
 

@@ -10,7 +10,7 @@ const FLOORS: &[&[(&str, &[&str])]] = &[
     &[("error", &[]), ("dtype", &[]), ("shape", &["error"]), ("config", &["dtype", "error"])],
     &[("plan", &[]), ("cpu", &[]), ("reference", &[]), ("fold", &[])],
     &[("shader", &[])],
-    &[("kernel", &[]), ("binding", &[]), ("operation", &["kernel", "binding"])],
+    &[("kernel", &[]), ("buffer", &["kernel"]), ("binding", &[]), ("operation", &["kernel", "buffer", "binding"])],
     &[("batch_norm", &[]), ("parts", &["batch_norm"])],
     &[("layer", &[])],
     &[("host", &[])],

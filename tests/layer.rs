@@ -64,8 +64,8 @@ async fn the_six_layers_of_a_published_network_load_and_three_give_the_expected_
         let (input, expected) = (tensor("input"), tensor("expected"));
         let shape = Shape::new(input.shape(), 1).unwrap();
         let values: Vec<f32> = input.iter().copied().collect();
-        let x = gpu.buffer("x", bytemuck::cast_slice(&values));
-        let y = gpu.empty("y", 4 * values.len() as u64);
+        let x = gpu.buffer("x", bytemuck::cast_slice(&values)).unwrap();
+        let y = gpu.empty("y", 4 * values.len() as u64).unwrap();
         let buffers = LayerForward { x: x.slice(..), y: y.slice(..), residual: None, mask: None };
         let forward = layer.forward(Mode::Eval, &shape, &buffers).unwrap();
         gpu.submit(|pass| forward.record(pass));
@@ -160,7 +160,7 @@ async fn what_a_layer_cannot_do_is_refused() {
     let gpu = Gpu::new().await.unwrap();
     assert_eq!(Layer::new(gpu.norms(), 0, &Config::pytorch()).unwrap_err(), Error::NoChannels { axis: 0 });
     let layer = Layer::new(gpu.norms(), 4, &Config::pytorch()).unwrap();
-    let (x, y) = (gpu.empty("x", 256), gpu.empty("y", 256));
+    let (x, y) = (gpu.empty("x", 256).unwrap(), gpu.empty("y", 256).unwrap());
     let shape = Shape::nc(16, 4).unwrap();
     let over = LayerForward { x: x.slice(..), y: x.slice(..), residual: None, mask: None };
     for mode in [Mode::Train, Mode::Frozen] {
@@ -208,13 +208,13 @@ async fn every_mode(with_residual: bool) {
         let shape = Shape::ncl(rows, channels, 6).unwrap();
         let count = shape.elements() as usize;
         let (x, dy) = (noise(count, 10 + round as u64), noise(count, 20 + round as u64));
-        let tensor = |values: &[f32]| gpu.buffer("tensor", bytemuck::cast_slice(values));
+        let tensor = |values: &[f32]| gpu.buffer("tensor", bytemuck::cast_slice(values)).unwrap();
         let (x_buffer, dy_buffer) = (tensor(&x), tensor(&dy));
         let residual = noise(count, 30 + round as u64);
-        let (residual_buffer, dresidual) = (tensor(&residual), gpu.empty("dresidual", 4 * count as u64));
-        let mask = gpu.empty("mask", mask_bytes(&shape));
+        let (residual_buffer, dresidual) = (tensor(&residual), gpu.empty("dresidual", 4 * count as u64).unwrap());
+        let mask = gpu.empty("mask", mask_bytes(&shape)).unwrap();
         let if_any = |buffer| Some(wgpu::Buffer::slice(buffer, ..)).filter(|_| with_residual);
-        let (y, dx) = (gpu.empty("y", 4 * count as u64), gpu.empty("dx", 4 * count as u64));
+        let (y, dx) = (gpu.empty("y", 4 * count as u64).unwrap(), gpu.empty("dx", 4 * count as u64).unwrap());
         let (residual_slice, mask) = (if_any(&residual_buffer), if_any(&mask));
         let forward = LayerForward { x: x_buffer.slice(..), y: y.slice(..), residual: residual_slice, mask };
         let dx_slice = Some(dx.slice(..));

@@ -13,7 +13,7 @@ fn values(seed: f32, count: usize) -> Vec<f32> {
 }
 
 fn upload(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
-    gpu.buffer("test", bytemuck::cast_slice(values))
+    gpu.buffer("test", bytemuck::cast_slice(values)).unwrap()
 }
 
 /// One holder of a part.
@@ -38,8 +38,8 @@ async fn whole(gpu: &Gpu, x: &[f32], dy: &[f32], config: &Config) -> std::result
     let per_channel = |v: f32| upload(gpu, &[v; CHANNELS]);
     let (gamma, beta, mean, variance) = (per_channel(1.5), per_channel(0.25), per_channel(0.0), per_channel(1.0));
     let (bx, bdy) = (upload(gpu, x), upload(gpu, dy));
-    let tensor = || gpu.empty("test", 4 * x.len() as u64);
-    let (y, dx, saved) = (tensor(), tensor(), gpu.empty("test", 16 * CHANNELS as u64));
+    let tensor = || gpu.empty("test", 4 * x.len() as u64).unwrap();
+    let (y, dx, saved) = (tensor(), tensor(), gpu.empty("test", 16 * CHANNELS as u64).unwrap());
     let (dgamma, dbeta) = (per_channel(0.0), per_channel(0.0));
     let training = gpu.norms().training(&shape, &Config { running_update: true, ..*config })?.bind(
         gpu.device(),
@@ -89,7 +89,7 @@ async fn in_parts(holders: &[Holder], config: &Config) -> std::result::Result<Re
     // Each holder's moments, brought together through the host.
     let mut records = Vec::new();
     for holder in holders {
-        let merged = holder.gpu.empty("test", 16 * CHANNELS as u64);
+        let merged = holder.gpu.empty("test", 16 * CHANNELS as u64).unwrap();
         let buffers = MomentsBuffers { x: holder.x.slice(..), merged: merged.slice(..), scratch: None };
         let bound = holder.gpu.norms().moments(&holder.shape, config)?.bind(holder.gpu.device(), &buffers)?;
         holder.gpu.submit(|pass| bound.record(pass));
@@ -102,10 +102,11 @@ async fn in_parts(holders: &[Holder], config: &Config) -> std::result::Result<Re
         let (gpu, norms, device) = (&holder.gpu, holder.gpu.norms(), holder.gpu.device());
         let per_channel = |v: f32| upload(gpu, &[v; CHANNELS]);
         let (gamma, beta, mean, variance) = (per_channel(1.5), per_channel(0.25), per_channel(0.0), per_channel(1.0));
-        let (saved, merged) = (gpu.empty("test", 16 * CHANNELS as u64), gpu.empty("test", 16 * CHANNELS as u64));
-        let merged_sums = gpu.empty("test", 8 * CHANNELS as u64);
-        let y = gpu.empty("test", 4 * holder.elements as u64);
-        let all = gpu.buffer("test", &records);
+        let (saved, merged) =
+            (gpu.empty("test", 16 * CHANNELS as u64).unwrap(), gpu.empty("test", 16 * CHANNELS as u64).unwrap());
+        let merged_sums = gpu.empty("test", 8 * CHANNELS as u64).unwrap();
+        let y = gpu.empty("test", 4 * holder.elements as u64).unwrap();
+        let all = gpu.buffer("test", &records).unwrap();
         let merge = norms
             .merge(&holder.shape, config, parts)?
             .bind(device, &MergeBuffers { records: all.slice(..), saved: saved.slice(..), merged: merged.slice(..) })?;
@@ -151,10 +152,11 @@ async fn in_parts(holders: &[Holder], config: &Config) -> std::result::Result<Re
     let (mut dxs, mut gradients) = (Vec::new(), (Vec::new(), Vec::new()));
     for (holder, (gamma, saved, merged)) in holders.iter().zip(&forward) {
         let (gpu, norms, device) = (&holder.gpu, holder.gpu.norms(), holder.gpu.device());
-        let coefficients = gpu.empty("test", 8 * CHANNELS as u64);
-        let (dgamma, dbeta) = (gpu.empty("test", 4 * CHANNELS as u64), gpu.empty("test", 4 * CHANNELS as u64));
-        let dx = gpu.empty("test", 4 * holder.elements as u64);
-        let all = gpu.buffer("test", &sums);
+        let coefficients = gpu.empty("test", 8 * CHANNELS as u64).unwrap();
+        let (dgamma, dbeta) =
+            (gpu.empty("test", 4 * CHANNELS as u64).unwrap(), gpu.empty("test", 4 * CHANNELS as u64).unwrap());
+        let dx = gpu.empty("test", 4 * holder.elements as u64).unwrap();
+        let all = gpu.buffer("test", &sums).unwrap();
         let merge = norms.backward_merge(&holder.shape, config, parts, Gradients::ALL, Count::Merged)?.bind(
             device,
             &BackwardMergeBuffers {
@@ -239,12 +241,15 @@ async fn a_batch_of_empty_parts_alone_leaves_the_running_statistics() {
     let config = Config { momentum: Momentum::Cumulative, ..Config::pytorch() };
     let shape = Shape::new(&[0, CHANNELS, 7], 1).unwrap();
     let (records, saved, merged) = (
-        gpu.empty("test", 32 * CHANNELS as u64),
+        gpu.empty("test", 32 * CHANNELS as u64).unwrap(),
         upload(&gpu, &[9.0; 4 * CHANNELS]),
         upload(&gpu, &[9.0; 4 * CHANNELS]),
     );
-    let (mean, variance, batches) =
-        (upload(&gpu, &[2.0; CHANNELS]), upload(&gpu, &[3.0; CHANNELS]), gpu.buffer("test", &5u32.to_le_bytes()));
+    let (mean, variance, batches) = (
+        upload(&gpu, &[2.0; CHANNELS]),
+        upload(&gpu, &[3.0; CHANNELS]),
+        gpu.buffer("test", &5u32.to_le_bytes()).unwrap(),
+    );
     let merge = gpu.norms().merge(&shape, &config, 2).unwrap();
     let merge = merge
         .bind(

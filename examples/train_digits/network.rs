@@ -98,8 +98,8 @@ impl Network {
             dense.push(Parameter {
                 name: format!("dense{}.weights", index + 1),
                 count: weights.len(),
-                value: gpu.buffer("weights", bytemuck::cast_slice(&weights)),
-                gradient: floats("dweights", weights.len()),
+                value: gpu.buffer("weights", bytemuck::cast_slice(&weights))?,
+                gradient: floats("dweights", weights.len())?,
             });
         }
         let config = Config { activation: Activation::Relu, ..Config::pytorch() };
@@ -118,22 +118,25 @@ impl Network {
             bodies: Vec::new(),
             batches: Vec::new(),
             evaluation: Vec::new(),
-            order: floats("order", train.count()),
-            figures: floats("figures", hits_at + held_out.count()),
+            order: floats("order", train.count())?,
+            figures: floats("figures", hits_at + held_out.count())?,
             trained: train.count(),
             hits_at,
             held_out: held_out.count(),
         };
-        let tensors = Tensors {
-            x: floats("x", rows * PIXELS),
-            labels: floats("labels", rows),
-            z: WIDTHS[1..].iter().map(|width| floats("z", rows * width)).collect(),
-            dz: WIDTHS[1..].iter().map(|width| floats("dz", rows * width)).collect(),
-            h: WIDTHS[1..3].iter().map(|width| floats("h", rows * width)).collect(),
-            dh: WIDTHS[1..3].iter().map(|width| floats("dh", rows * width)).collect(),
+        let tensors = |label: &str, widths: &[usize]| -> Result<Vec<_>, Error> {
+            widths.iter().map(|width| floats(label, rows * width)).collect()
         };
-        let images = gpu.buffer("images", bytemuck::cast_slice(&train.images));
-        let labels = gpu.buffer("labels", bytemuck::cast_slice(&train.labels));
+        let tensors = Tensors {
+            x: floats("x", rows * PIXELS)?,
+            labels: floats("labels", rows)?,
+            z: tensors("z", &WIDTHS[1..])?,
+            dz: tensors("dz", &WIDTHS[1..])?,
+            h: tensors("h", &WIDTHS[1..3])?,
+            dh: tensors("dh", &WIDTHS[1..3])?,
+        };
+        let images = gpu.buffer("images", bytemuck::cast_slice(&train.images))?;
+        let labels = gpu.buffer("labels", bytemuck::cast_slice(&train.labels))?;
         let mut sizes = Vec::new();
         for first in (0..train.count()).step_by(BATCH) {
             let rows = BATCH.min(train.count() - first);
@@ -155,8 +158,8 @@ impl Network {
         }
         if held_out.count() > 0 {
             let count = held_out.count();
-            let images = gpu.buffer("held-out images", bytemuck::cast_slice(&held_out.images));
-            let labels = gpu.buffer("held-out labels", bytemuck::cast_slice(&held_out.labels));
+            let images = gpu.buffer("held-out images", bytemuck::cast_slice(&held_out.images))?;
+            let labels = gpu.buffer("held-out labels", bytemuck::cast_slice(&held_out.labels))?;
             let mut evaluation = network.forward(&kernels, &tensors, &images, count, Mode::Eval)?;
             let bindings = [tensors.z[2].slice(..), labels.slice(..), words(&network.figures, hits_at, count)];
             evaluation.push(kernels.work("hits", Sizes::new(count, 0, 10), &bindings, [count, 1, 1]));

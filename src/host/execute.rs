@@ -429,7 +429,7 @@ impl<'a> Memory<'a> {
                     name: "max_buffer_size",
                 });
             }
-            content.buffer = Some(self.gpu.buffer("batchnorm.argument", &content.bytes));
+            content.buffer = Some(self.gpu.buffer("batchnorm.argument", &content.bytes)?);
             // What no dispatch writes is not looked at again.
             if self.places.iter().all(|p| p.buffer != index || !p.written) {
                 content.bytes = Vec::new();

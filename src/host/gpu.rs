@@ -3,11 +3,11 @@
 #[cfg(all(feature = "tune", not(target_family = "wasm")))]
 use std::path::{Path, PathBuf};
 
-use wgpu::util::DeviceExt;
-
 #[cfg(all(feature = "tune", not(target_family = "wasm")))]
 use super::tuning::TuningFile;
 use crate::batch_norm::{BatchNorm, Options};
+use crate::binding::{LAYER_USAGE, STAGING_USAGE};
+use crate::buffer;
 use crate::error::Error;
 
 /// What to do where there is no adapter.
@@ -209,24 +209,24 @@ impl Gpu {
     }
 
     /// A storage buffer with these bytes, padded with zeros to a multiple of 16; it can be copied from and to.
-    pub fn buffer(&self, label: &str, contents: &[u8]) -> wgpu::Buffer {
-        let mut padded = contents.to_vec();
-        padded.resize(contents.len().next_multiple_of(16).max(16), 0);
-        self.device().create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some(label),
-            contents: &padded,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-        })
+    ///
+    /// # Errors
+    /// [`Error::DeviceLimit`] above the device's largest buffer · [`Error::Device`] where memory is out
+    pub fn buffer(&self, label: &str, contents: &[u8]) -> Result<wgpu::Buffer, Error> {
+        if contents.is_empty() || !contents.len().is_multiple_of(16) {
+            let mut padded = contents.to_vec();
+            padded.resize(contents.len().next_multiple_of(16).max(16), 0);
+            return buffer::filled(self.device(), label, &padded, LAYER_USAGE);
+        }
+        buffer::filled(self.device(), label, contents, LAYER_USAGE)
     }
 
     /// A storage buffer of at least `bytes` bytes of zeros.
-    pub fn empty(&self, label: &str, bytes: u64) -> wgpu::Buffer {
-        self.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size: bytes.next_multiple_of(16).max(16),
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn empty(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer, Error> {
+        buffer::zeros(self.device(), label, bytes.next_multiple_of(16).max(16), LAYER_USAGE)
     }
 
     /// Submits one compute pass that `record` fills.
@@ -239,18 +239,21 @@ impl Gpu {
     /// Reads the first `bytes` bytes of a buffer, waiting for all that was submitted before.
     ///
     /// # Errors
-    /// [`Error::Device`] if the buffer cannot be mapped
+    /// [`Error::TooSmall`] and [`Error::MissingUsage`] if the buffer has not so many bytes, or is not for copying ·
+    /// [`Error::Device`] if it cannot be mapped
     pub async fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, Error> {
         if bytes == 0 {
             return Ok(Vec::new());
         }
         let size = bytes.next_multiple_of(4);
-        let staging = self.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("batchnorm.read"),
-            size,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let argument = "the buffer to read";
+        if buffer.size() < size {
+            return Err(Error::TooSmall { argument, bytes: buffer.size(), needed: size });
+        }
+        if !buffer.usage().contains(wgpu::BufferUsages::COPY_SRC) {
+            return Err(Error::MissingUsage { argument, usage: "COPY_SRC", has: format!("{:?}", buffer.usage()) });
+        }
+        let staging = buffer::zeros(self.device(), "batchnorm.read", size, STAGING_USAGE)?;
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
         self.queue.submit([encoder.finish()]);

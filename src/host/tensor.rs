@@ -18,20 +18,23 @@ pub struct Tensor {
 
 impl Tensor {
     /// A tensor of zeros.
-    pub fn zeros(gpu: &Gpu, shape: &Shape, dtype: DType) -> Self {
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn zeros(gpu: &Gpu, shape: &Shape, dtype: DType) -> Result<Self, Error> {
         let bytes = dtype.tensor_bytes(u64::from(shape.elements()));
-        Self { buffer: gpu.empty("tensor", bytes), shape: shape.clone(), dtype }
+        Ok(Self { buffer: gpu.empty("tensor", bytes)?, shape: shape.clone(), dtype })
     }
 
     /// Uploads an array of any layout, rounded to the storage type (to nearest even).
     ///
     /// # Errors
-    /// What [`Shape::new`] refuses.
+    /// What [`Shape::new`] and [`Gpu::buffer`] refuse.
     pub fn upload(gpu: &Gpu, array: ArrayViewD<'_, f32>, axis: isize, dtype: DType) -> Result<Self, Error> {
         let shape = Shape::new(array.shape(), axis)?;
         // `iter` goes in logical order whatever the strides are.
         let bytes = encode(array.iter().copied(), dtype);
-        Ok(Self { buffer: gpu.buffer("tensor", &bytes), shape, dtype })
+        Ok(Self { buffer: gpu.buffer("tensor", &bytes)?, shape, dtype })
     }
 
     /// Downloads the tensor as f32.

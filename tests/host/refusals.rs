@@ -1,10 +1,11 @@
 //! Every bad call is its typed error, with both numbers, before anything is recorded.
 
 use wgpu::{BufferUsages, Limits};
+use wgpu_batchnorm::host::{Gpu, Tensor};
 use wgpu_batchnorm::parts::{BackwardInputBuffers, BackwardMergeBuffers, MergeBuffers};
 use wgpu_batchnorm::plan::{Count, DeviceFacts, Operation, Plan, Tuning};
 use wgpu_batchnorm::{
-    Activation, BackwardBuffers, BatchNorm, Config, DType, Error, Gradients, InferenceBuffers, Momentum,
+    Activation, BackwardBuffers, BatchNorm, Config, DType, Error, Gradients, InferenceBuffers, Layer, Momentum,
     RunningStatistics, RunningVariance, Shape, TrainingBuffers, mask_bytes,
 };
 
@@ -428,6 +429,27 @@ fn parts_of_a_batch_larger_than_a_buffer_know_its_count_by_its_shape() {
     stub.norms.merge(&whole, &config, 4).unwrap();
     stub.norms.running_update(&whole, &config, Count::Shape).unwrap();
     stub.norms.backward_merge(&whole, &config, 4, Gradients::ALL, Count::Shape).unwrap();
+}
+
+#[test]
+fn what_no_buffer_holds_is_refused_where_it_would_be_made() {
+    let stub = Stub::new();
+    let gpu = Gpu::from_device(&stub.device, &stub.queue).unwrap();
+    let limit = stub.device.limits().max_buffer_size;
+    let error = refused(gpu.empty("large", limit + 1));
+    assert!(
+        matches!(error, Error::DeviceLimit { needed, limit: l, .. } if needed == limit + 16 && l == limit),
+        "{error}"
+    );
+    let shape = Shape::nchw(75, 16, 256, 256).unwrap();
+    names(&refused(Tensor::zeros(&gpu, &shape, DType::F32)), &["314572800", "268435456", "max_buffer_size"]);
+    let error = refused(Layer::new(gpu.norms(), 17 << 20, &Config::pytorch()));
+    names(&error, &["saved", "285212672", "134217728", "max_storage_buffer_binding_size"]);
+    let buffer = stub.buffer(16);
+    let read = |bytes| pollster::block_on(gpu.read(&buffer, bytes));
+    assert!(matches!(refused(read(17)), Error::TooSmall { bytes: 16, needed: 20, .. }));
+    assert!(matches!(refused(read(16)), Error::MissingUsage { usage: "COPY_SRC", .. }));
+    stub.is_clean();
 }
 
 #[test]

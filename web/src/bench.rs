@@ -127,8 +127,9 @@ struct Set {
 
 impl Set {
     fn new(gpu: &Gpu, layer: &Layer, shape: &Shape, data: &SweepData) -> Result<Self, JsError> {
-        let [x, dy] = [&data.x, &data.dy].map(|values| gpu.buffer("tensor", bytemuck::cast_slice(values)));
-        let out = gpu.empty("tensor", x.size());
+        let tensor = |values: &[f32]| gpu.buffer("tensor", bytemuck::cast_slice(values));
+        let (x, dy) = (tensor(&data.x)?, tensor(&data.dy)?);
+        let out = gpu.empty("tensor", x.size())?;
         let forward = LayerForward { x: x.slice(..), residual: None, y: out.slice(..), mask: None };
         let dx = Some(out.slice(..));
         let backward = LayerBackward { x: x.slice(..), dy: dy.slice(..), mask: None, dx, dresidual: None };

@@ -99,18 +99,20 @@ impl Course {
         let (contents, bytes) = (bytemuck::cast_slice(&values), 4 * u64::from(elements));
         // Twice the cache: what one work leaves in it is gone when its turn comes again.
         let count = (2 * last_level_cache_bytes(kind)).div_ceil(3 * bytes.max(1)).clamp(2, 8);
-        let set =
-            |_| Set { x: gpu.buffer("x", contents), dy: gpu.buffer("dy", contents), out: gpu.empty("out", bytes) };
+        let set = |_| {
+            let (x, dy) = (gpu.buffer("x", contents)?, gpu.buffer("dy", contents)?);
+            Ok(Set { x, dy, out: gpu.empty("out", bytes)? })
+        };
         let saved = |shape: Shape| {
-            let buffer = gpu.empty("saved", 16 * u64::from(shape.channels()));
-            (shape, buffer)
+            let buffer = gpu.empty("saved", 16 * u64::from(shape.channels()))?;
+            Ok((shape, buffer))
         };
         let course = Self {
             timer: Timer::new(gpu),
-            shapes: shapes.into_iter().map(saved).collect(),
-            sets: (0..count).map(set).collect(),
-            parameters: gpu.buffer("parameters", bytemuck::cast_slice(&vec![1.0f32; channels])),
-            gradients: ["dgamma", "dbeta"].map(|label| gpu.empty(label, 4 * channels as u64)),
+            shapes: shapes.into_iter().map(saved).collect::<Result<_, Error>>()?,
+            sets: (0..count).map(set).collect::<Result<_, Error>>()?,
+            parameters: gpu.buffer("parameters", bytemuck::cast_slice(&vec![1.0f32; channels]))?,
+            gradients: [gpu.empty("dgamma", 4 * channels as u64)?, gpu.empty("dbeta", 4 * channels as u64)?],
         };
         // Backward reads what training saves.
         for index in 0..course.shapes.len() {

@@ -36,17 +36,17 @@ const CONFIG: Config = Config {
 impl Layer {
     fn new(gpu: &Gpu) -> Result<Self, String> {
         let shape = Shape::nc(6, 3).map_err(text)?;
-        let floats = |values: &[f32]| gpu.buffer("test", bytemuck::cast_slice(values));
+        let floats = |values: &[f32]| gpu.buffer("test", bytemuck::cast_slice(values)).map_err(text);
         // Channel 0 holds 0..5, channel 1 ten times that, channel 2 is 7: means 2.5, 25, 7; variances 35/12, 3500/12, 0.
         let x: Vec<f32> = (0..6).flat_map(|i| [i as f32, 10.0 * i as f32, 7.0]).collect();
         Ok(Self {
             shape,
-            x: floats(&x),
-            y: floats(&[0.0; 18]),
-            saved: gpu.empty("saved", 48),
-            mean: floats(&[1.0, 1.0, 1.0]),
-            variance: floats(&[2.0, 2.0, 2.0]),
-            batches: gpu.buffer("batches", &5u32.to_le_bytes()),
+            x: floats(&x)?,
+            y: floats(&[0.0; 18])?,
+            saved: gpu.empty("saved", 48).map_err(text)?,
+            mean: floats(&[1.0, 1.0, 1.0])?,
+            variance: floats(&[2.0, 2.0, 2.0])?,
+            batches: gpu.buffer("batches", &5u32.to_le_bytes()).map_err(text)?,
         })
     }
 
@@ -115,7 +115,7 @@ pub async fn a_running_update_is_applied_once_a_record(gpu: &Gpu) -> Outcome {
 pub async fn a_running_update_is_not_applied_after_an_error(gpu: &Gpu) -> Outcome {
     let layer = Layer::new(gpu)?;
     let training = gpu.norms().training(&layer.shape, &CONFIG).map_err(text)?;
-    let small = gpu.empty("small", 16);
+    let small = gpu.empty("small", 16).map_err(text)?;
     let refused = training.bind(gpu.device(), &TrainingBuffers { y: small.slice(..), ..layer.buffers() });
     check(matches!(refused, Err(Error::TooSmall { argument: "y", bytes: 16, needed: 72 })), || format!("{refused:?}"))?;
     let refused = training.bind(gpu.device(), &TrainingBuffers { running: None, ..layer.buffers() });

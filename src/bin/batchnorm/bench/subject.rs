@@ -51,25 +51,24 @@ pub fn sets_for(set_bytes: u64, cache_bytes: u64) -> u64 {
 }
 
 impl Set {
-    fn new(gpu: &Gpu, shape: &Shape, config: &Config, data: &Data) -> Self {
+    fn new(gpu: &Gpu, shape: &Shape, config: &Config, data: &Data) -> Result<Self, Failure> {
         let tensor = |label, values: &[f32]| gpu.buffer(label, &encode(values.iter().copied(), config.dtype));
         let bytes = config.dtype.tensor_bytes(shape.elements().into());
         let channels = u64::from(shape.channels());
-        let [gamma, beta, mean, variance] = [
-            ("gamma", &data.gamma),
-            ("beta", &data.beta),
-            ("running_mean", &data.mean),
-            ("running_variance", &data.variance),
-        ]
-        .map(|(label, values)| gpu.buffer(label, &encode(values.iter().copied(), wgpu_batchnorm::DType::F32)));
-        Self {
-            x: tensor("x", &data.x),
-            dy: tensor("dy", &data.dy),
-            out: gpu.empty("out", bytes),
-            saved: gpu.empty("saved", 16 * channels),
-            gradients: ["dgamma", "dbeta"].map(|label| gpu.empty(label, 4 * channels)),
-            parameters: [gamma, beta, mean, variance],
-        }
+        let parameter = |label, values: &[f32]| gpu.buffer(label, bytemuck::cast_slice(values));
+        Ok(Self {
+            x: tensor("x", &data.x)?,
+            dy: tensor("dy", &data.dy)?,
+            out: gpu.empty("out", bytes)?,
+            saved: gpu.empty("saved", 16 * channels)?,
+            gradients: [gpu.empty("dgamma", 4 * channels)?, gpu.empty("dbeta", 4 * channels)?],
+            parameters: [
+                parameter("gamma", &data.gamma)?,
+                parameter("beta", &data.beta)?,
+                parameter("running_mean", &data.mean)?,
+                parameter("running_variance", &data.variance)?,
+            ],
+        })
     }
 
     fn buffers(&self) -> [&wgpu::Buffer; 10] {
@@ -82,27 +81,34 @@ impl Set {
     }
 
     /// Another set with the same contents.
-    fn another(&self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder) -> Self {
-        let copy = |from: &wgpu::Buffer| {
-            let to = gpu.empty("set", from.size());
+    fn another(&self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder) -> Result<Self, Failure> {
+        let mut copy = |from: &wgpu::Buffer| -> Result<wgpu::Buffer, Failure> {
+            let to = gpu.empty("set", from.size())?;
             encoder.copy_buffer_to_buffer(from, 0, &to, 0, from.size());
-            to
+            Ok(to)
         };
-        let [x, dy, out, saved, gamma, beta, mean, variance, dgamma, dbeta] = self.buffers().map(copy);
-        Self { x, dy, out, saved, gradients: [dgamma, dbeta], parameters: [gamma, beta, mean, variance] }
+        let ([gamma, beta, mean, variance], [dgamma, dbeta]) = (&self.parameters, &self.gradients);
+        Ok(Self {
+            x: copy(&self.x)?,
+            dy: copy(&self.dy)?,
+            out: copy(&self.out)?,
+            saved: copy(&self.saved)?,
+            gradients: [copy(dgamma)?, copy(dbeta)?],
+            parameters: [copy(gamma)?, copy(beta)?, copy(mean)?, copy(variance)?],
+        })
     }
 }
 
 impl Subject {
     /// Uploads, prepares and binds.
     pub fn new(gpu: &Gpu, shape: &Shape, config: &Config, data: &Data) -> Result<Self, Failure> {
-        let first = Set::new(gpu, shape, config, data);
+        let first = Set::new(gpu, shape, config, data)?;
         let cache_bytes = last_level_cache_bytes(gpu.norms().facts().kind);
         let count = sets_for(first.bytes(), cache_bytes);
         let mut sets = vec![first];
         while (sets.len() as u64) < count {
             let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            sets.push(sets[0].another(gpu, &mut encoder));
+            sets.push(sets[0].another(gpu, &mut encoder)?);
             gpu.queue().submit([encoder.finish()]);
         }
         gpu.wait()?;

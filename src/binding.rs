@@ -1,4 +1,4 @@
-//! From argument to checked binding; the only place that names buffer usages.
+//! From argument to checked binding.
 
 use wgpu::{BufferSlice, BufferUsages};
 
@@ -12,17 +12,6 @@ use crate::shape::Shape;
 pub(crate) struct Bindings<'a> {
     slices: Vec<(Argument, BufferSlice<'a>, u64)>,
 }
-
-/// What to look for in a buffer that the operation makes itself.
-pub(crate) const SCRATCH_USAGE: BufferUsages = BufferUsages::STORAGE;
-/// Usage of the parameters.
-pub(crate) const PARAMETERS_USAGE: BufferUsages = BufferUsages::UNIFORM;
-/// Usage of what a layer owns: bound here and by the host's kernels, copied by its queue.
-pub(crate) const LAYER_USAGE: BufferUsages =
-    BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
-
-/// Usage of what the host maps to read.
-pub(crate) const STAGING_USAGE: BufferUsages = BufferUsages::MAP_READ.union(BufferUsages::COPY_DST);
 
 impl<'a> Bindings<'a> {
     /// Checks what was given against what the plan binds.

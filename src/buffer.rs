@@ -1,9 +1,19 @@
-//! From contents or size to a buffer, so that what the device refuses comes back as a value.
+//! From contents or size to a buffer; what the device refuses comes back as a value.
 
 use wgpu::{Buffer, BufferUsages, Device};
 
 use crate::error::Error;
 use crate::kernel::guarded;
+
+/// Usage of an operation's scratch.
+pub(crate) const SCRATCH_USAGE: BufferUsages = BufferUsages::STORAGE;
+/// Usage of an operation's parameters.
+pub(crate) const PARAMETERS_USAGE: BufferUsages = BufferUsages::UNIFORM;
+/// Usage of tensors and of what a layer owns: bound here and by the host's kernels, copied by its queue.
+pub(crate) const STORAGE_USAGE: BufferUsages =
+    BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
+/// Usage of what the host maps to read.
+pub(crate) const STAGING_USAGE: BufferUsages = BufferUsages::MAP_READ.union(BufferUsages::COPY_DST);
 
 /// A buffer of so many bytes, all zero.
 ///

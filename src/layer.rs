@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::BufferSlice;
 
 use crate::batch_norm::BatchNorm;
-use crate::binding;
 use crate::buffer;
 use crate::config::Config;
 use crate::error::Error;
@@ -134,7 +133,7 @@ impl Layer {
                 let name = "max_storage_buffer_binding_size";
                 return Err(Error::DeviceLimit { what: label, needed, limit, name });
             }
-            buffer::filled(device, label, bytemuck::cast_slice(&vec![value; count]), binding::LAYER_USAGE)
+            buffer::filled(device, label, bytemuck::cast_slice(&vec![value; count]), buffer::STORAGE_USAGE)
         };
         let count = channels as usize;
         let parameter = |there: bool, label, value| {

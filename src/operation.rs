@@ -47,7 +47,7 @@ impl<K: Kind> Prepared<K> {
             let bytes = bytemuck::bytes_of(&dispatch.parameters);
             chunk[..bytes.len()].copy_from_slice(bytes);
         }
-        let parameters = buffer::filled(device, "batchnorm.parameters", &contents, binding::PARAMETERS_USAGE)?;
+        let parameters = buffer::filled(device, "batchnorm.parameters", &contents, buffer::PARAMETERS_USAGE)?;
         // Compiled here, so that the first step is not the slow one.
         for dispatch in &plan.dispatches {
             kernels.get(&kernels.variant(&dispatch.program))?;
@@ -114,7 +114,7 @@ impl<K: Kind> Prepared<K> {
         if let Some(buffer) = self.scratch.get() {
             return Ok(Some(buffer.slice(..)));
         }
-        let buffer = buffer::zeros(device, "batchnorm.scratch", needed, binding::SCRATCH_USAGE)?;
+        let buffer = buffer::zeros(device, "batchnorm.scratch", needed, buffer::SCRATCH_USAGE)?;
         Ok(Some(self.scratch.get_or_init(|| buffer).slice(..)))
     }
 

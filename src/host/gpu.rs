@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 #[cfg(all(feature = "tune", not(target_family = "wasm")))]
 use super::tuning::TuningFile;
 use crate::batch_norm::{BatchNorm, Options};
-use crate::binding::{LAYER_USAGE, STAGING_USAGE};
-use crate::buffer;
+use crate::buffer::{self, STAGING_USAGE, STORAGE_USAGE};
 use crate::error::Error;
 
 /// What to do where there is no adapter.
@@ -216,9 +215,9 @@ impl Gpu {
         if contents.is_empty() || !contents.len().is_multiple_of(16) {
             let mut padded = contents.to_vec();
             padded.resize(contents.len().next_multiple_of(16).max(16), 0);
-            return buffer::filled(self.device(), label, &padded, LAYER_USAGE);
+            return buffer::filled(self.device(), label, &padded, STORAGE_USAGE);
         }
-        buffer::filled(self.device(), label, contents, LAYER_USAGE)
+        buffer::filled(self.device(), label, contents, STORAGE_USAGE)
     }
 
     /// A storage buffer of at least `bytes` bytes of zeros.
@@ -226,7 +225,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn empty(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer, Error> {
-        buffer::zeros(self.device(), label, bytes.next_multiple_of(16).max(16), LAYER_USAGE)
+        buffer::zeros(self.device(), label, bytes.next_multiple_of(16).max(16), STORAGE_USAGE)
     }
 
     /// Submits one compute pass that `record` fills.

@@ -16,8 +16,8 @@ pub struct Options {
     pub tuning: Option<Tuning>,
     /// The host's pipeline cache.
     pub pipeline_cache: Option<wgpu::PipelineCache>,
-    /// Guards the differences against a driver whose fast math would reassociate them; `host::self_check` tells
-    /// whether a device needs it.
+    /// Guards the differences against a driver whose fast math would reassociate them; `host::self_check` tells whether a
+    /// device needs it, and `host::Gpu::self_checked` gives one that has what it needs.
     pub guard_differences: bool,
 }
 
@@ -136,6 +136,18 @@ impl BatchNorm {
         let mut kernels = Kernels::clone(&self.kernels);
         kernels.tuning = tuning.fitted(&kernels.facts);
         Self { kernels: Arc::new(kernels) }
+    }
+
+    /// The same with the differences guarded or not: [`Options::guard_differences`]. The pipelines are shared.
+    pub fn with_guarded_differences(&self, guard: bool) -> Self {
+        let mut kernels = Kernels::clone(&self.kernels);
+        kernels.guard_differences = guard;
+        Self { kernels: Arc::new(kernels) }
+    }
+
+    /// Whether the differences are guarded.
+    pub fn guards_differences(&self) -> bool {
+        self.kernels.guard_differences
     }
 
     pub(crate) fn prepare<K: Kind>(

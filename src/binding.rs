@@ -2,9 +2,10 @@
 
 use wgpu::{BufferSlice, BufferUsages};
 
+use crate::config::Config;
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::plan::{Argument, DeviceFacts, Plan, Window};
+use crate::plan::{Argument, DeviceFacts, Operation, Plan, Window};
 use crate::shape::Shape;
 
 /// The slices that an operation was given, each checked.
@@ -21,7 +22,7 @@ impl<'a> Bindings<'a> {
         given: &[(Argument, Option<BufferSlice<'a>>)],
         plan: &Plan,
         shape: &Shape,
-        dtype: DType,
+        config: &Config,
         facts: &DeviceFacts,
     ) -> Result<Self, Error> {
         let mut uses: Vec<(Argument, bool)> = Vec::new();
@@ -36,14 +37,17 @@ impl<'a> Bindings<'a> {
             let used = uses.iter().any(|u| u.0 == argument);
             match slice {
                 Some(slice) => {
-                    let bytes = plan.argument_bytes(argument, shape, dtype);
+                    if let Some(reason) = has_no_use(argument, plan.operation, config) {
+                        return Err(Error::Unexpected { argument: argument.name(), reason });
+                    }
+                    let bytes = plan.argument_bytes(argument, shape, config.dtype);
                     check_slice(argument.name(), slice, bytes, facts)?;
                     if used {
                         slices.push((argument, slice, bytes));
                     }
                 }
                 None if used => {
-                    return Err(Error::Missing { argument: argument.name(), reason: "the configuration needs it" });
+                    return Err(Error::Missing { argument: argument.name(), reason: needed_for(argument) });
                 }
                 None => {}
             }
@@ -116,6 +120,35 @@ impl<'a> Bindings<'a> {
             (Some(a), Some(b)) => a.buffer() == b.buffer() && a.offset() == b.offset(),
             _ => false,
         }
+    }
+}
+
+/// Why a configuration has no use for an argument, so that giving it is a mistake. What backward needs in some cases alone
+/// may always be given.
+fn has_no_use(argument: Argument, operation: Operation, config: &Config) -> Option<&'static str> {
+    let (has, reason) = match argument {
+        Argument::Gamma | Argument::Dgamma => (config.gamma, "the configuration has no gamma"),
+        Argument::Beta | Argument::Dbeta => (config.beta, "the configuration has no beta"),
+        Argument::Residual | Argument::Dresidual => (config.residual, "the configuration has no residual"),
+        Argument::RunningMean | Argument::RunningVariance | Argument::Batches if operation == Operation::Training => {
+            (config.running_update, "the configuration has no running_update")
+        }
+        _ => (true, ""),
+    };
+    (!has).then_some(reason)
+}
+
+/// What an argument that may be absent is needed for.
+fn needed_for(argument: Argument) -> &'static str {
+    match argument {
+        Argument::RunningMean | Argument::RunningVariance => "the configuration has a running_update",
+        Argument::Batches => "the configuration counts batches",
+        Argument::Mask => "backward of a ReLU after a residual needs it",
+        Argument::Dx => "the gradients asked for include the input's",
+        Argument::Dgamma | Argument::Dbeta => "the gradients asked for include the parameters'",
+        Argument::Coefficients => "the gradients asked for include the input's",
+        Argument::Merged => "Count::Merged takes the count from it",
+        _ => "the configuration needs it",
     }
 }
 

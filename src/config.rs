@@ -17,9 +17,9 @@ pub enum Momentum {
 
 impl Momentum {
     /// The momentum of Keras, Flax and ONNX, which is the weight of the OLD value: `w = 1 − weight`.
-    pub fn old_value(weight: f32) -> Self {
+    pub fn old_value(weight: f64) -> Self {
         // In f64, so that 0.99 becomes the f32 nearest to 0.01.
-        Momentum::NewValue((1.0 - f64::from(weight) as f32 as f64) as f32)
+        Momentum::NewValue((1.0 - weight) as f32)
     }
 }
 
@@ -137,8 +137,9 @@ mod tests {
 
     #[test]
     fn a_weight_of_the_old_value_becomes_one_of_the_new() {
-        let Momentum::NewValue(w) = Momentum::old_value(0.99) else { panic!("not a weight") };
-        assert!((w - 0.01).abs() < 1e-8, "{w}");
+        assert_eq!(Momentum::old_value(0.99), Config::keras().momentum);
+        assert_eq!(Momentum::old_value(0.99), Config::flax().momentum);
+        assert_eq!(Momentum::old_value(0.9), Config::onnx().momentum);
     }
 
     #[test]

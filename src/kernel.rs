@@ -25,7 +25,7 @@ pub(crate) struct Kernels {
     pub(crate) facts: DeviceFacts,
     pub(crate) tuning: Tuning,
     pub(crate) uniform_alignment: u32,
-    guard_differences: bool,
+    pub(crate) guard_differences: bool,
     cache: Option<wgpu::PipelineCache>,
     built: Arc<Mutex<HashMap<Program, Arc<Kernel>>>>,
 }

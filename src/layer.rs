@@ -191,8 +191,9 @@ impl Layer {
             Mode::Frozen => self.frozen_forward.get(shape, || self.norms.frozen_forward(shape, &self.config))?,
             _ => self.inference.get(shape, || self.norms.inference(shape, &self.config))?,
         };
-        let (mean, variance) = (self.running_mean.slice(..), self.running_variance.slice(..));
-        prepared.bind(device, &InferenceBuffers { x, residual, gamma, beta, mean, variance, y, mask })
+        let (running_mean, running_variance) = (self.running_mean.slice(..), self.running_variance.slice(..));
+        let buffers = InferenceBuffers { x, residual, gamma, beta, running_mean, running_variance, y, mask };
+        prepared.bind(device, &buffers)
     }
 
     /// Lets the running statistics follow the batch that the last training forward saved, and counts it.
@@ -245,15 +246,15 @@ impl Layer {
             Mode::Frozen => {
                 let prepared =
                     self.frozen_backward.get(&key, || self.norms.frozen_backward(shape, &self.config, gradients))?;
-                let (mean, variance) = (self.running_mean.slice(..), self.running_variance.slice(..));
+                let (running_mean, running_variance) = (self.running_mean.slice(..), self.running_variance.slice(..));
                 let scratch = None;
                 prepared.bind(
                     device,
                     &FrozenBackwardBuffers {
                         x,
                         dy,
-                        mean,
-                        variance,
+                        running_mean,
+                        running_variance,
                         gamma,
                         beta,
                         mask,

@@ -62,7 +62,7 @@ pub use config::{Activation, Config, Momentum, RunningVariance};
 pub use dtype::DType;
 pub use error::Error;
 pub use fold::fold;
-pub use layer::{Layer, LayerBackward, LayerForward, Mode};
+pub use layer::{Layer, LayerBackward, LayerForward, Mode, Parameter};
 pub use operation::{
     BackwardBuffers, Bound, FrozenBackwardBuffers, InferenceBuffers, Prepared, RunningStatistics, TrainingBuffers,
 };

@@ -18,6 +18,7 @@ use crate::shape::Shape;
 /// Made by [`BatchNorm`](crate::BatchNorm), kept for as long as the shape comes back, bound to buffers with
 /// [`Prepared::bind`].
 #[derive(Debug)]
+#[must_use = "nothing is computed before it is bound and recorded"]
 pub struct Prepared<K> {
     kernels: Arc<Kernels>,
     shape: Shape,
@@ -68,11 +69,11 @@ impl<K: Kind> Prepared<K> {
     ///
     /// # Errors
     /// [`Error::TooSmall`] · [`Error::Misaligned`] · [`Error::MissingUsage`] · [`Error::Missing`] ·
-    /// [`Error::Overlap`] where two arguments share bytes and one is written · [`Error::Device`] for what only the
+    /// [`Error::Unexpected`] for what the configuration has no use for · [`Error::Overlap`] where two arguments share bytes and one is written · [`Error::Device`] for what only the
     /// device can know
     pub fn bind(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
-        let (shape, dtype, facts) = (&self.shape, self.config.dtype, &self.kernels.facts);
-        let bindings = Bindings::check(&buffers.given(), &self.plan, shape, dtype, facts)?;
+        let (shape, facts) = (&self.shape, &self.kernels.facts);
+        let bindings = Bindings::check(&buffers.given(), &self.plan, shape, &self.config, facts)?;
         let scratch = self.scratch(device, buffers.scratch(), &bindings)?;
         guarded(device, "the bind groups", || {
             let steps = self
@@ -184,6 +185,7 @@ struct Step {
 
 /// An operation with its buffers: ready to be recorded any number of times.
 #[derive(Debug)]
+#[must_use = "nothing is computed before it is recorded"]
 pub struct Bound {
     steps: Vec<Step>,
 }
@@ -261,10 +263,10 @@ pub struct InferenceBuffers<'a> {
     /// Shift, `[channels]` f32; where the configuration has beta.
     pub beta: Option<BufferSlice<'a>>,
     /// Mean, `[channels]` f32.
-    pub mean: BufferSlice<'a>,
+    pub running_mean: BufferSlice<'a>,
     /// Variance, `[channels]` f32.
-    pub variance: BufferSlice<'a>,
-    /// Output, like `x`; may be exactly `x`.
+    pub running_variance: BufferSlice<'a>,
+    /// Output, like `x`; may be exactly `x`, which then is lost to a frozen backward.
     pub y: BufferSlice<'a>,
     /// One bit per element where z is positive, [`mask_bytes`](crate::mask_bytes) bytes of `u32` words; written by a frozen forward where the configuration has a
     /// residual and a ReLU.
@@ -273,8 +275,13 @@ pub struct InferenceBuffers<'a> {
 
 impl<'a> InferenceBuffers<'a> {
     /// What is always needed; the rest is absent until it is set.
-    pub fn new(x: BufferSlice<'a>, mean: BufferSlice<'a>, variance: BufferSlice<'a>, y: BufferSlice<'a>) -> Self {
-        Self { x, mean, variance, y, residual: None, gamma: None, beta: None, mask: None }
+    pub fn new(
+        x: BufferSlice<'a>,
+        running_mean: BufferSlice<'a>,
+        running_variance: BufferSlice<'a>,
+        y: BufferSlice<'a>,
+    ) -> Self {
+        Self { x, running_mean, running_variance, y, residual: None, gamma: None, beta: None, mask: None }
     }
 }
 
@@ -333,9 +340,9 @@ pub struct FrozenBackwardBuffers<'a> {
     /// Gradient of the output, like `x`.
     pub dy: BufferSlice<'a>,
     /// Mean that inference used, `[channels]` f32.
-    pub mean: BufferSlice<'a>,
+    pub running_mean: BufferSlice<'a>,
     /// Variance that inference used, `[channels]` f32.
-    pub variance: BufferSlice<'a>,
+    pub running_variance: BufferSlice<'a>,
     /// Scale, `[channels]` f32; where the configuration has gamma.
     pub gamma: Option<BufferSlice<'a>>,
     /// Shift, `[channels]` f32; read only to find the mask of a ReLU.
@@ -357,12 +364,17 @@ pub struct FrozenBackwardBuffers<'a> {
 
 impl<'a> FrozenBackwardBuffers<'a> {
     /// What is always needed; the rest is absent until it is set.
-    pub fn new(x: BufferSlice<'a>, dy: BufferSlice<'a>, mean: BufferSlice<'a>, variance: BufferSlice<'a>) -> Self {
+    pub fn new(
+        x: BufferSlice<'a>,
+        dy: BufferSlice<'a>,
+        running_mean: BufferSlice<'a>,
+        running_variance: BufferSlice<'a>,
+    ) -> Self {
         Self {
             x,
             dy,
-            mean,
-            variance,
+            running_mean,
+            running_variance,
             gamma: None,
             beta: None,
             mask: None,
@@ -455,8 +467,8 @@ impl<'a> Buffers<'a> for InferenceBuffers<'a> {
             (Argument::Residual, self.residual),
             (Argument::Gamma, self.gamma),
             (Argument::Beta, self.beta),
-            (Argument::RunningMean, Some(self.mean)),
-            (Argument::RunningVariance, Some(self.variance)),
+            (Argument::RunningMean, Some(self.running_mean)),
+            (Argument::RunningVariance, Some(self.running_variance)),
             (Argument::Y, Some(self.y)),
             (Argument::Mask, self.mask),
         ]
@@ -497,8 +509,8 @@ impl<'a> Buffers<'a> for FrozenBackwardBuffers<'a> {
         vec![
             (Argument::X, Some(self.x)),
             (Argument::Dy, Some(self.dy)),
-            (Argument::RunningMean, Some(self.mean)),
-            (Argument::RunningVariance, Some(self.variance)),
+            (Argument::RunningMean, Some(self.running_mean)),
+            (Argument::RunningVariance, Some(self.running_variance)),
             (Argument::Gamma, self.gamma),
             (Argument::Beta, self.beta),
             (Argument::Mask, self.mask),

@@ -66,7 +66,7 @@ pub struct ScaleShiftBuffers<'a> {
     pub beta: Option<BufferSlice<'a>>,
     /// The saved statistics.
     pub saved: BufferSlice<'a>,
-    /// Output, like `x`; may be exactly `x`.
+    /// Output, like `x`; may be exactly `x`, which then is lost to backward.
     pub y: BufferSlice<'a>,
     /// Written where the configuration has a residual and a ReLU; [`mask_bytes`](crate::mask_bytes) bytes.
     pub mask: Option<BufferSlice<'a>>,
@@ -81,9 +81,9 @@ pub struct BackwardSumsBuffers<'a> {
     pub dy: BufferSlice<'a>,
     /// The saved statistics.
     pub saved: BufferSlice<'a>,
-    /// Scale and
+    /// Scale, `[channels]` f32; read only to find the mask of a ReLU.
     pub gamma: Option<BufferSlice<'a>>,
-    /// shift, `[channels]` f32; read only to find the mask of a ReLU.
+    /// Shift, `[channels]` f32; read only to find the mask of a ReLU.
     pub beta: Option<BufferSlice<'a>>,
     /// Read where the configuration has a residual and a ReLU.
     pub mask: Option<BufferSlice<'a>>,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 #[cfg(all(feature = "tune", not(target_family = "wasm")))]
 use super::tuning::TuningFile;
+use super::{SelfCheck, self_check};
 use crate::batch_norm::{BatchNorm, Options};
 use crate::buffer::{self, STAGING_USAGE, STORAGE_USAGE};
 use crate::error::Error;
@@ -179,6 +180,26 @@ impl Gpu {
     /// The same device with no tensor bound longer than this many bytes: [`BatchNorm::with_binding_limit`].
     pub fn with_binding_limit(&self, bytes: u64) -> Self {
         Self { norms: self.norms.with_binding_limit(bytes), ..self.clone() }
+    }
+
+    /// The same device with its differences guarded, or not: [`BatchNorm::with_guarded_differences`].
+    pub fn with_guarded_differences(&self, guard: bool) -> Self {
+        Self { norms: self.norms.with_guarded_differences(guard), ..self.clone() }
+    }
+
+    /// The same device as [`self_check`](super::self_check) wants it: with guarded differences, where it needs them.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it computes wrong with them, too · as [`execute`](super::execute)
+    pub async fn self_checked(&self) -> Result<Self, Error> {
+        match self_check(self).await? {
+            SelfCheck::Passed => Ok(self.clone()),
+            SelfCheck::NeedsGuard => Ok(self.with_guarded_differences(true)),
+            SelfCheck::Failed => Err(Error::Device {
+                what: "to compute right".to_owned(),
+                message: format!("{} normalises a known tensor wrong, guarded or not", self.title()),
+            }),
+        }
     }
 
     /// Batch normalisation on this device.

@@ -9,6 +9,7 @@ pub mod files;
 mod gpu;
 #[cfg(feature = "state")]
 mod layer;
+mod self_check;
 #[cfg(feature = "state")]
 pub mod state;
 mod tensor;
@@ -17,6 +18,7 @@ pub mod tuning;
 
 pub use execute::{Inputs, Outputs, Placement, Saved, execute, execute_placed};
 pub use gpu::{AdapterSummary, Gpu, NO_ADAPTER};
+pub use self_check::{SelfCheck, self_check};
 #[cfg(feature = "state")]
 pub use state::State;
 pub use tensor::{Tensor, decode, encode};

@@ -7,6 +7,7 @@ mod program;
 mod tuning;
 
 pub use facts::{AdapterKind, DeviceFacts};
+pub(crate) use geometry::grid;
 pub use geometry::{STEPS_PER_FOLD, Window};
 pub use operation::{Count, Gradients, Operation, ParameterGradients, Plan, mask_bytes};
 pub use program::{Access, Argument, Kernel, Program, Statistics, Walk};

@@ -240,8 +240,11 @@ impl Plan {
                 (3 * tensor + 8 * per_channel, reason)
             }
         };
-        let residual = if config.residual { tensor } else { 0 };
         let dispatches = planner.dispatches;
+        let adds = |d: &Dispatch| {
+            d.program.arguments().iter().any(|a| matches!(a.0, Argument::Residual | Argument::Dresidual))
+        };
+        let residual = if dispatches.iter().any(adds) { tensor } else { 0 };
         let mut plan = Self { operation, dispatches, scratch: Vec::new(), scratch_bytes: 0, bytes_moved, reason };
         plan.bytes_moved += residual;
         plan.lay_out_scratch(shape, facts, &external)?;
@@ -526,7 +529,7 @@ impl Planner<'_> {
         let mut reason = "an empty batch has no gradients";
         if gradients.input && !empty {
             reason = self.apply(Kernel::BackwardInput, statistics, self.keeps_mask())?;
-            let reads_x = training || self.config.activation == Activation::Relu;
+            let reads_x = training || (self.config.activation == Activation::Relu && !self.keeps_mask());
             bytes += (2 + u64::from(reads_x)) * tensor;
         }
         Ok((bytes, reason))

@@ -168,7 +168,7 @@ fn a_program_is_compiled_once_whatever_the_shapes() {
     // The more records a channel leaves, the more lanes merge them: 1, 2 or 4, in two kernels.
     assert!(compiled <= first + 4, "{first} programs for one shape, {compiled} for all");
     let half = Config { dtype: DType::F16, ..Config::pytorch() };
-    clone.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
+    let _ = clone.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
     assert_eq!(norms.pipelines(), compiled + 1, "all clones share the pipelines");
     stub.is_clean();
 }
@@ -198,7 +198,7 @@ fn binding_again_compiles_nothing() {
     for turn in 0..10 {
         let saved = stub.buffer(48);
         let (x, y) = (buffer.slice(2048 * turn..2048 * turn + 1200), buffer.slice(40_960 + 2048 * turn..));
-        training.bind(&stub.device, &TrainingBuffers::new(x, saved.slice(..), y)).unwrap();
+        let _ = training.bind(&stub.device, &TrainingBuffers::new(x, saved.slice(..), y)).unwrap();
         if turn == 0 {
             // x and y in one buffer are a variant of their own.
             compiled = stub.norms.pipelines();

@@ -506,3 +506,31 @@ fn no_walk_down_columns_looks_beyond_an_index() {
         }
     }
 }
+
+/// In tensors: what each kernel reads and writes, and a residual only where one is added or passed on.
+#[test]
+fn bytes_are_counted_where_they_move() {
+    let shape = Shape::nchw(32, 64, 56, 56).unwrap();
+    let tensor = 4 * u64::from(shape.elements());
+    let relu = Config { activation: Activation::Relu, ..Config::pytorch() };
+    let both = Config { residual: true, ..relu };
+    let tensors = |operation, config: &Config| {
+        let plan = Plan::new(operation, &shape, config, &DeviceFacts::FLOOR, &Tuning::for_device(&DeviceFacts::FLOOR));
+        plan.unwrap().bytes_moved / tensor
+    };
+    let frozen = Operation::FrozenBackward(Gradients::ALL);
+    for (operation, plain, with_relu, with_both) in [
+        (Operation::Inference, 2, 2, 3),
+        (Operation::Training, 3, 3, 4),
+        (Operation::Backward(Gradients::ALL), 5, 5, 6),
+        (Operation::Backward(Gradients::PARAMETERS), 2, 2, 2),
+        (frozen, 4, 5, 5),
+        (Operation::Moments, 1, 1, 1),
+        (Operation::RunningUpdate(Count::Shape), 0, 0, 0),
+        (Operation::BackwardSums, 2, 2, 2),
+        (Operation::BackwardInput, 3, 3, 4),
+    ] {
+        let counted = [&Config::pytorch(), &relu, &both].map(|config| tensors(operation, config));
+        assert_eq!(counted, [plain, with_relu, with_both], "{}", operation.name());
+    }
+}

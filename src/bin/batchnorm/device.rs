@@ -36,7 +36,7 @@ impl Arguments {
         let default = wgpu::Limits::default();
         let limits = wgpu::Limits { max_buffer_size: default.max_buffer_size.max(tensor_bytes), ..default };
         match Gpu::select_with(self.adapter.as_deref(), limits, Options::default()).await {
-            Ok(gpu) => Ok(Some(gpu)),
+            Ok(gpu) => Ok(Some(gpu.self_checked().await?)),
             Err(Error::NoAdapter(_)) if self.adapter.is_none() => {
                 eprintln!("note: working on the CPU: {NO_ADAPTER}");
                 Ok(None)
@@ -46,10 +46,11 @@ impl Arguments {
     }
 }
 
-/// Name and backend, and whether a measured tuning is in force.
+/// Name and backend, and whether a measured tuning and guarded differences are in force.
 pub fn title(gpu: &Gpu) -> String {
     let tuning = if gpu.tuning_file().is_some() { ", measured tuning" } else { "" };
-    format!("{}{tuning}", gpu.title())
+    let guard = if gpu.norms().guards_differences() { ", guarded differences" } else { "" };
+    format!("{}{tuning}{guard}", gpu.title())
 }
 
 /// A driver and its version.

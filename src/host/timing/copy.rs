@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::host::Gpu;
 use crate::kernel::guarded;
-use crate::plan::DeviceFacts;
+use crate::plan::{DeviceFacts, grid};
 
 /// Forms that reach the last rounds of the trial, and how many those are.
 const FINALISTS: usize = 5;
@@ -58,7 +58,7 @@ pub struct CopyKernel {
 pub struct Copy {
     pipeline: wgpu::ComputePipeline,
     /// One bind group and grid for each stretch that fits a binding.
-    steps: Vec<(wgpu::BindGroup, [u32; 2])>,
+    steps: Vec<(wgpu::BindGroup, [u32; 3])>,
 }
 
 impl CopyKernel {
@@ -167,8 +167,11 @@ impl CopyKernel {
     /// left behind dropped after each round.
     ///
     /// # Errors
-    /// As [`CopyKernel::bind`] and [`Timer::measure`].
+    /// As [`CopyKernel::bind`] and [`Timer::measure`] · [`Error::Missing`] without a pair.
     pub async fn best(timer: &Timer, pairs: &[[&wgpu::Buffer; 2]], bytes: u64, dtype: DType) -> Result<Self, Error> {
+        if pairs.is_empty() {
+            return Err(Error::Missing { argument: "pairs", reason: "a copy goes from one buffer to another" });
+        }
         let gpu = timer.gpu();
         let mut field: Vec<(Self, Vec<Copy>)> = Vec::new();
         for form in CopyForm::candidates(gpu.norms().facts()) {
@@ -205,29 +208,13 @@ impl CopyKernel {
     }
 }
 
-/// A grid of at least `workgroups` workgroups in two dimensions.
-fn grid(workgroups: u64, facts: &DeviceFacts) -> Result<[u32; 2], Error> {
-    let most = u64::from(facts.workgroups_per_dimension).max(1);
-    let height = workgroups.div_ceil(most);
-    let refused = Error::DeviceLimit {
-        what: "the grid of a copy",
-        needed: workgroups,
-        limit: most * most,
-        name: "max_compute_workgroups_per_dimension",
-    };
-    match (u32::try_from(workgroups.div_ceil(height.max(1))), u32::try_from(height)) {
-        (Ok(width), Ok(height)) if u64::from(height) <= most => Ok([width, height]),
-        _ => Err(refused),
-    }
-}
-
 impl Copy {
     /// Records the copy.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline);
-        for (group, [x, y]) in &self.steps {
+        for (group, [x, y, z]) in &self.steps {
             pass.set_bind_group(0, group, &[]);
-            pass.dispatch_workgroups(*x, *y, 1);
+            pass.dispatch_workgroups(*x, *y, *z);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use wgpu_batchnorm::check::bounds;
-use wgpu_batchnorm::host::{Gpu, Inputs, Outputs, Placement, execute, execute_placed};
+use wgpu_batchnorm::host::{Gpu, Inputs, Outputs, Placement, SelfCheck, execute, execute_placed, self_check};
 use wgpu_batchnorm::plan::{Kernel, Operation, Walk};
 use wgpu_batchnorm::{Activation, Config, DType, Gradients, ParameterGradients, Shape, reference};
 
@@ -369,6 +369,15 @@ pub async fn an_empty_batch_changes_nothing(gpu: &Gpu) -> Outcome {
                 })?;
             }
         }
+    }
+    Ok(())
+}
+
+/// A million standard deviations from 0, guarded or not; what would be seen if they were not is told by the check's own test.
+pub async fn differences_are_kept_as_written(gpu: &Gpu) -> Outcome {
+    for guard in [false, true] {
+        let found = self_check(&gpu.with_guarded_differences(guard)).await.map_err(text)?;
+        check(found == SelfCheck::Passed, || format!("guarded: {guard}, found {found:?}"))?;
     }
     Ok(())
 }

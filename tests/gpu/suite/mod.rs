@@ -62,6 +62,7 @@ pub fn list(scope: &Scope) -> Vec<Test> {
         accuracy::a_constant_channel_has_no_variance_and_becomes_beta,
         accuracy::a_constant_channel_without_epsilon_has_no_gradient,
         accuracy::a_channel_of_more_than_2_to_24_values_has_the_right_mean,
+        accuracy::differences_are_kept_as_written,
         accuracy::not_a_number_stays_in_its_channel,
         accuracy::no_gradient_in_means_none_out,
         accuracy::gradients_of_the_input_cancel_in_each_channel,

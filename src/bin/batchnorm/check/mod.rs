@@ -131,12 +131,18 @@ impl Arguments {
     }
 }
 
+/// An adapter as other commands would use it; of one that computes wrong anyway, the cases tell more.
+async fn open(word: Option<&str>) -> Result<Gpu, Failure> {
+    let gpu = Gpu::select(word).await?;
+    Ok(gpu.self_checked().await.unwrap_or(gpu))
+}
+
 /// The cases of a folder, on one adapter or on the reference.
 async fn conformance(arguments: &Arguments, directory: &Path) -> Result<Tally, Failure> {
     let cases = cases::from_directory(directory)?;
     let gpu = match arguments.device.device {
         Kind::Cpu => None,
-        Kind::Gpu => Some(Gpu::select(arguments.device.adapter.as_deref()).await?),
+        Kind::Gpu => Some(open(arguments.device.adapter.as_deref()).await?),
     };
     let (mut tally, mut matrix) = (Tally::new(gpu.as_ref()), Matrix::default());
     if !arguments.quiet {
@@ -208,7 +214,7 @@ async fn sweep_all(arguments: &Arguments) -> Result<Vec<Tally>, Failure> {
     let bar = output::progress(u64::from(arguments.count) * words.len() as u64, arguments.quiet);
     let mut tallies = Vec::new();
     for word in &words {
-        let gpu = Gpu::select(Some(word)).await?;
+        let gpu = open(Some(word)).await?;
         let title = device::title(&gpu);
         bar.set_message(title.clone());
         let tally = sweep_on(&gpu, &sweep, |failure| {

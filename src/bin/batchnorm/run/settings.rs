@@ -88,9 +88,9 @@ impl Arguments {
                 ("cumulative" | "none", _) => Momentum::Cumulative,
                 (number, convention) => {
                     let wrong = || Failure::Usage(format!("--momentum {number} is neither a number nor `cumulative`"));
-                    let weight: f32 = number.parse().map_err(|_| wrong())?;
+                    let weight: f64 = number.parse().map_err(|_| wrong())?;
                     match convention {
-                        Convention::Pytorch => Momentum::NewValue(weight),
+                        Convention::Pytorch => Momentum::NewValue(weight as f32),
                         Convention::Keras | Convention::Flax | Convention::Onnx => Momentum::old_value(weight),
                     }
                 }

@@ -285,11 +285,79 @@ fn a_training_step_is_written_into_the_state() {
     assert!(!folder.path("untouched.safetensors").exists());
 }
 
+fn npy(values: &[f32]) -> Vec<u8> {
+    files::write_npy(ndarray::ArrayView2::from_shape((values.len() / 2, 2), values).unwrap().into_dyn()).unwrap()
+}
+
+#[test]
+fn values_that_are_not_finite_are_told_and_never_become_a_state() {
+    let folder = Folder::new();
+    let spoiled = folder.holding("nan.npy", &npy(&[1.0, 2.0, f32::NAN, 4.0, 5.0, 7.0]));
+    let large = folder.holding("large.npy", &npy(&[1e6, 1.0, -1e6, 2.0, 2e6, 3.0]));
+    let run = |arguments: &[&str]| without_adapter(&[&["run"], arguments, &["--device", "cpu", "--quiet"]].concat());
+    let told = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", texts(&output).1);
+        texts(&output).1
+    };
+    let note = told(&[&spoiled]);
+    assert!(note.contains("3 of 6 values of the output are not finite, in channel 0; the input has 1"), "{note}");
+    let note = told(&[&large, "--dtype", "f16"]);
+    assert!(note.contains("in channel 0; 3 of the input are beyond the storage type"), "{note}");
+    assert_eq!(told(&[&large]), "");
+    let state = folder.text("state.safetensors");
+    assert!(fails(run(&[&spoiled, "--state-out", &state]), 1).contains("running_mean[0] would be NaN"));
+    assert!(!folder.path("state.safetensors").exists());
+    let negative = State { running_variance: Some(vec![1.0, -1.0]), ..State::new(2) };
+    let negative = folder.holding("negative.safetensors", &negative.write(None, None).unwrap());
+    let refused = fails(run(&[&large, "--mode", "eval", "--state", &negative]), 1);
+    assert!(refused.contains("running_var[1] is -1"), "{refused}");
+}
+
+#[test]
+fn a_state_keeps_what_its_file_tells_of_itself() {
+    let folder = Folder::new();
+    let told = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let weight = 1f32.to_le_bytes().repeat(2);
+    let view = |name| (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &weight).unwrap());
+    let views = ["weight", "bias", "running_mean", "running_var"].map(view);
+    let state = folder.holding("state.safetensors", &safetensors::serialize(views, Some(told.clone())).unwrap());
+    let input = folder.holding("x.npy", &npy(&[1.0, 2.0, 3.0, 4.0, 5.0, 7.0]));
+    succeeds(without_adapter(&["run", &input, "--device", "cpu", "--state", &state, "--state-out", &state]));
+    let file = std::fs::read(&state).unwrap();
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&file).unwrap();
+    assert_eq!(metadata.metadata().as_ref(), Some(&told));
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_written_through_links_and_pipes_and_to_stdout() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = Folder::new();
+    let input = folder.holding("x.npy", &npy(&[1.0, 2.0, 3.0, 4.0, 5.0, 7.0]));
+    let real = folder.holding("real.npy", b"old");
+    std::fs::set_permissions(&real, PermissionsExt::from_mode(0o664)).unwrap();
+    symlink("real.npy", folder.path("link.npy")).unwrap();
+    let run =
+        |arguments: &[&str]| without_adapter(&[&["run", &input, "--device", "cpu", "--quiet"], arguments].concat());
+    succeeds(run(&["--out", &folder.text("link.npy")]));
+    assert!(folder.path("link.npy").is_symlink());
+    assert!(files::read_npy(&std::fs::read(&real).unwrap()).is_ok(), "the file behind the link is the new one");
+    assert_eq!(folder.path("real.npy").metadata().unwrap().permissions().mode() & 0o777, 0o664);
+    let printed = succeeds(run(&["--json", "-"]));
+    let figures: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(figures["channels"].as_array().unwrap().len(), 2);
+    // A pipe is written into, not replaced; this one nobody could replace.
+    if cfg!(target_os = "linux") {
+        assert_eq!(succeeds(run(&["--json", "/proc/self/fd/1"])), printed);
+    }
+}
+
 #[test]
 fn without_an_adapter_the_cpu_works_and_says_so() {
     let output = without_adapter(&["run", &data("digits.csv.gz"), "--columns", "0..64"]);
     let (_, stderr) = texts(&output);
-    assert!(succeeds(output).contains("CPU (the reference"));
+    assert!(succeeds(output).contains("CPU (f32, SIMD)"));
     assert!(stderr.contains("working on the CPU") && stderr.contains("apt-get install"), "{stderr}");
     for arguments in [&["adapters"][..], &["check"], &["check", "--cases", CONFORMANCE], &["bench", "--adapter", "gl"]]
     {
@@ -430,6 +498,10 @@ fn figures_are_compared_and_what_is_slower_is_marked_and_fails_where_asked() {
 
     // Three files, one of which lacks a shape; and another of the figures.
     let fewer = folder.holding("fewer.json", &report(&[figures(&middle, tight(2.0))]));
+    let gate = without_adapter(&["compare", &before, &fewer, "--fail-above", "1.10", "--quiet"]);
+    assert_eq!(gate.status.code(), Some(1), "what is missing passes no gate");
+    assert!(texts(&gate).0.contains("2 absent that A has"), "{}", texts(&gate).0);
+    assert!(succeeds(without_adapter(&["compare", &fewer, &before])).contains("2 that A has not"));
     let text = succeeds(without_adapter(&["compare", &before, &after, &fewer, "--by", "copies"]));
     assert!(text.contains("C / A") && text.contains("absent"), "{text}");
 

@@ -2,6 +2,7 @@
 
 const README: &str = include_str!("../README.md");
 const EMBED: &str = include_str!("../examples/embed.rs");
+const LAYER: &str = include_str!("../src/layer.rs");
 const MANIFEST: &str = include_str!("../Cargo.toml");
 
 /// The text between two markers.
@@ -22,6 +23,17 @@ fn the_embedding_example_is_the_one_that_runs() {
     let shown = between(README, "```rust\n", "```");
     assert_eq!(shown, shifted, "the first Rust block of the README is not the marked region of examples/embed.rs");
     assert!(shown.lines().count() <= 22, "{} lines", shown.lines().count());
+}
+
+#[test]
+fn the_layer_example_is_the_one_of_its_documentation() {
+    let documented = between(LAYER, "/// ```no_run\n", "/// ```\n");
+    let code: String = documented
+        .lines()
+        .filter(|line| !line.starts_with("/// # "))
+        .map(|line| format!("{}\n", line.trim_start_matches("/// ")))
+        .collect();
+    assert!(README.contains(&format!("```rust\n{code}```")), "{code}");
 }
 
 #[test]

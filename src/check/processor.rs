@@ -3,15 +3,18 @@
 use crate::check::cases::{Case, Operation, Outputs};
 use crate::config::Config;
 use crate::cpu;
+use crate::dtype::DType;
 use crate::error::Error;
+use crate::reference;
 
 /// Computes a case on the CPU implementation, with everything that the case may expect.
 ///
+/// Of a case in f16 or bf16 the tensors are f32 that such a type holds; what is computed of them in f32 is rounded to it.
+///
 /// # Errors
-/// [`Error::Unexpected`] for a case in f16 or bf16, which the CPU does not store · [`Error::Missing`] if a case that was
-/// put together by hand lacks a tensor · what [`mod@cpu`] refuses
+/// [`Error::Missing`] if a case that was put together by hand lacks a tensor · what [`mod@cpu`] refuses
 pub fn run_on_cpu(case: &Case) -> Result<Outputs, Error> {
-    let (shape, config) = (&case.shape, &case.config);
+    let (shape, config) = (&case.shape, &Config { dtype: DType::F32, ..case.config });
     let (elements, channels) = (shape.elements() as usize, shape.channels() as usize);
     let (x, residual) = (&case.x[..], case.residual.as_deref());
     let (gamma, beta) = (case.gamma.as_deref(), case.beta.as_deref());
@@ -63,6 +66,9 @@ pub fn run_on_cpu(case: &Case) -> Result<Outputs, Error> {
         cpu::backward(shape, config, arguments)?;
         outputs.dx = Some(dx);
         (outputs.dresidual, outputs.dweight, outputs.dbias) = (dresidual, dgamma, dbeta);
+    }
+    for tensor in [&mut outputs.y, &mut outputs.dx, &mut outputs.dresidual].into_iter().flatten() {
+        tensor.iter_mut().for_each(|v| *v = reference::round_to(case.config.dtype, f64::from(*v)) as f32);
     }
     Ok(outputs)
 }

@@ -13,7 +13,7 @@ use crate::error::Error;
 /// What to do where there is no adapter.
 pub const NO_ADAPTER: &str = "no graphics adapter was found; a software driver does: on Debian or Ubuntu \
     `apt-get install mesa-vulkan-drivers`, on Fedora `dnf install mesa-vulkan-drivers`, on Arch \
-    `pacman -S vulkan-swrast`, or use `--device cpu`";
+    `pacman -S vulkan-swrast`";
 
 /// A device, its queue, and batch normalisation on it.
 ///
@@ -127,7 +127,8 @@ impl Gpu {
             (Some(word), None) => is_meant(&adapter.get_info(), word),
         });
         let Some(adapter) = position.map(|i| &found[i]) else {
-            let names: Vec<_> = found.iter().map(|a| title(&a.get_info())).collect();
+            let name = |(index, adapter): (usize, &wgpu::Adapter)| format!("{index}: {}", title(&adapter.get_info()));
+            let names: Vec<_> = found.iter().enumerate().map(name).collect();
             return Err(Error::NoAdapter(match (word, names.is_empty()) {
                 (Some(word), false) => format!("no adapter is meant by \"{word}\"; there are: {}", names.join(", ")),
                 _ => NO_ADAPTER.to_owned(),

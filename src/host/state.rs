@@ -123,7 +123,7 @@ impl State {
         let mut field = |names: &[&str]| {
             let Some((name, view)) = find(&file, &layer, names) else { return Ok(None) };
             if !matches!(view.dtype(), Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16) {
-                return refused(format!("`{name}` is {:?}; f32 is needed", view.dtype()));
+                return refused(format!("`{name}` is {:?}; F32, F64, F16 or BF16 is needed", view.dtype()));
             }
             let &[count] = view.shape() else {
                 return refused(format!("`{name}` has dimensions {:?}; one value per channel is needed", view.shape()));
@@ -159,12 +159,14 @@ impl State {
 
     /// A `.safetensors` file with this state under PyTorch's names, `num_batches_tracked` with the shape `[]`.
     ///
-    /// `others` is a file whose other tensors are kept as they are: a network of which one layer is replaced.
+    /// `others` is a file whose other tensors and whose metadata are kept as they are: a network of which one layer is
+    /// replaced, whatever names it had there.
     ///
     /// # Errors
     /// [`Error::State`] if `others` is no such file
     pub fn write(&self, layer: Option<&str>, others: Option<&[u8]>) -> Result<Vec<u8>, Error> {
         let layer = layer.unwrap_or_default();
+        let file = others;
         let others = others.map(open_safetensors).transpose()?;
         let prefix = if layer.is_empty() { String::new() } else { format!("{layer}.") };
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -190,7 +192,12 @@ impl State {
             .map(|(name, dtype, shape, data)| Ok((name, TensorView::new(*dtype, shape.clone(), data)?)))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
-        safetensors::serialize(views, None).map_err(failed)
+        // What else the file tells of itself: some loaders want to know its format.
+        let told = match file {
+            Some(file) => SafeTensors::read_metadata(file).map_err(failed)?.1.metadata().clone(),
+            None => None,
+        };
+        safetensors::serialize(views, told).map_err(failed)
     }
 }
 

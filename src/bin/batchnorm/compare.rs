@@ -33,7 +33,7 @@ pub struct Arguments {
     /// What is compared; the kernels where all files have them, or else the CPU
     #[arg(long, value_enum)]
     by: Option<Measure>,
-    /// Exit with status 1 where a ratio is above this
+    /// Exit with status 1 where a ratio is above this, or where a file lacks what the first one has
     #[arg(long, value_name = "RATIO", value_parser = limit)]
     fail_above: Option<f64>,
     /// Write the ratios as JSON
@@ -170,13 +170,23 @@ fn read(path: &Path) -> Result<Report, Failure> {
     }
 }
 
+/// Whether two figures are of the same operation on the same shape.
+fn is_of_same(a: &Figures, b: &Figures) -> bool {
+    a.shape == b.shape && a.axis == b.axis && a.operation == b.operation && a.dtype == b.dtype
+}
+
+/// How many results of one report another has not.
+fn only_in(report: &Report, other: &Report) -> usize {
+    let known = |figures: &Figures| other.results.iter().any(|base| is_of_same(base, figures));
+    report.results.iter().filter(|figures| !known(figures)).count()
+}
+
 fn rows(reports: &[Report], measure: Measure, limit: f64) -> Vec<Row> {
     let Some((base, others)) = reports.split_first() else { return Vec::new() };
     let row = |first: &Figures| {
-        let key = |f: &Figures| (f.shape.clone(), f.axis, f.operation.clone(), f.dtype.clone());
         let base = measure.of(first)?;
         let beside = |other: &Report| {
-            let figure = measure.of(other.results.iter().find(|figures| key(figures) == key(first))?)?;
+            let figure = measure.of(other.results.iter().find(|figures| is_of_same(figures, first))?)?;
             let ratio = ratio(&figure, &base);
             Some(Beside { figure, ratio, mark: Mark::of(&ratio, limit) })
         };
@@ -216,6 +226,8 @@ pub fn compare(arguments: &Arguments) -> Result<(), Failure> {
     let logarithms: f64 = compared.iter().map(|beside| beside.ratio.median.ln()).sum();
     let mean = (logarithms / compared.len() as f64).exp();
     let count = compared.len();
+    let absent = rows.iter().flat_map(|row| &row.others).filter(|beside| beside.is_none()).count();
+    let new: usize = reports.iter().skip(1).map(|report| only_in(report, &reports[0])).sum();
     if !arguments.quiet {
         for (index, report) in reports.iter().enumerate() {
             output::line(format_args!("{}  {}", letter(index), title(report)))?;
@@ -223,15 +235,22 @@ pub fn compare(arguments: &Arguments) -> Result<(), Failure> {
         output::line(format_args!("by {}\n", measure.name()))?;
     }
     print(&rows, reports.len(), arguments.quiet)?;
-    output::line(format_args!(
+    let mut told = format!(
         "{count} compared: {mean:.2} × on average (geometric mean), {worst:.2} × at worst; {slower} above {limit:.2}"
-    ))?;
+    );
+    if absent > 0 {
+        told += &format!("; {absent} absent that A has");
+    }
+    if new > 0 {
+        told += &format!("; {new} that A has not");
+    }
+    output::line(told)?;
     if let Some(path) = &arguments.json {
         let files = arguments.files.iter().map(|file| file.display().to_string()).collect();
         let (schema, version) = (1, env!("CARGO_PKG_VERSION"));
         json::write(path, &Comparison { schema, version, files, by: measure.name(), limit, rows })?;
     }
-    if slower > 0 && arguments.fail_above.is_some() { Err(Failure::Wrong) } else { Ok(()) }
+    if (slower > 0 || absent > 0) && arguments.fail_above.is_some() { Err(Failure::Wrong) } else { Ok(()) }
 }
 
 /// The name of the file at a place: A, B, C …

@@ -37,3 +37,10 @@ impl From<Error> for Failure {
         Failure::Failed(error.to_string())
     }
 }
+
+/// What the library says of one value per channel, in the words of the command line.
+pub fn too_few_values() -> String {
+    "each channel has 1 value, and an unbiased running variance needs 2; --convention keras, flax or onnx keeps the \
+     population variance"
+        .to_owned()
+}

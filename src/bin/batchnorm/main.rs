@@ -18,7 +18,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
 
@@ -92,5 +92,8 @@ fn refused(error: &clap::Error) -> ExitCode {
         .map(|line| line.trim_start_matches("error: "))
         .collect();
     let told = told.join(" ").replace(" tip: ", "; ");
-    Failure::Usage(format!("{told}; `batchnorm --help` tells more")).report()
+    // The command that was meant, where there is such a one.
+    let command = std::env::args().nth(1).filter(|word| Arguments::command().find_subcommand(word).is_some());
+    let command = command.map(|word| format!(" {word}")).unwrap_or_default();
+    Failure::Usage(format!("{told}; `batchnorm{command} --help` tells more")).report()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use wgpu_batchnorm::check::cases::{self, TensorVerdict};
-use wgpu_batchnorm::check::{Comparison, Sweep, run_on_gpu};
+use wgpu_batchnorm::check::{Comparison, Sweep, run_on_cpu, run_on_gpu};
 use wgpu_batchnorm::host::{Gpu, NO_ADAPTER};
 
 pub use matrix::Cell;
@@ -35,7 +35,11 @@ Examples:
   batchnorm check --adapter vulkan --count 2000 --seed 7    more of them, others, on one adapter
   batchnorm check --html matrix.html                        and the worst error of each kind as a page
   batchnorm check --cases tests/conformance                 a folder, on the best adapter
-  batchnorm check --cases tests/conformance --device cpu    the same on the reference")]
+  batchnorm check --cases tests/conformance --device cpu    the same on the CPU")]
+#[command(mut_arg("adapter", |adapter| adapter.help(
+    "Adapter by index, part of its name, or backend (vulkan, gl, metal, dx12); for random cases every adapter by default, \
+     for --cases the best one"
+)))]
 pub struct Arguments {
     /// A folder with cases.json and the files it names
     #[arg(long, value_name = "DIR", conflicts_with_all = ["seed", "count"])]
@@ -93,9 +97,9 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Of a device, or of the reference.
+    /// Of a device, or of the CPU.
     fn new(gpu: Option<&Gpu>) -> Self {
-        let device = gpu.map_or_else(|| "the reference".to_owned(), device::title);
+        let device = gpu.map_or_else(|| "CPU (f32, SIMD)".to_owned(), device::title);
         let driver = gpu.map(|gpu| device::driver(&gpu.device().adapter_info())).unwrap_or_default();
         Self { device, driver, passed: 0, failures: Vec::new(), matrix: Vec::new() }
     }
@@ -137,7 +141,7 @@ async fn open(word: Option<&str>) -> Result<Gpu, Failure> {
     Ok(gpu.self_checked().await.unwrap_or(gpu))
 }
 
-/// The cases of a folder, on one adapter or on the reference.
+/// The cases of a folder, on one adapter or on the CPU.
 async fn conformance(arguments: &Arguments, directory: &Path) -> Result<Tally, Failure> {
     let cases = cases::from_directory(directory)?;
     let gpu = match arguments.device.device {
@@ -151,7 +155,7 @@ async fn conformance(arguments: &Arguments, directory: &Path) -> Result<Tally, F
     for case in &cases {
         let outputs = match &gpu {
             Some(gpu) => run_on_gpu(gpu, case).await,
-            None => cases::run_on_reference(case),
+            None => run_on_cpu(case),
         };
         let verdicts = outputs.map(|outputs| case.judge(&outputs));
         matrix.add(case.operation.name(), &case.shape, case.config.dtype, verdicts.as_deref().ok());

@@ -12,7 +12,7 @@ use wgpu_batchnorm::{Config, Error, Gradients, Options, Shape, wgpu};
 pub use formula::digits;
 
 use crate::adapters::bytes;
-use crate::failure::Failure;
+use crate::failure::{Failure, too_few_values};
 use crate::run::settings;
 use crate::{json, output, shapes};
 
@@ -64,6 +64,14 @@ struct Report<'a> {
     parameters: u64,
     trained_parameters: u64,
     operations: Vec<Planned>,
+    refused: Vec<Refused>,
+}
+
+/// An operation that cannot be, and why.
+#[derive(Serialize)]
+struct Refused {
+    operation: &'static str,
+    reason: String,
 }
 
 /// An operation's plan.
@@ -147,7 +155,15 @@ impl Target {
 pub async fn explain(arguments: &Arguments) -> Result<(), Failure> {
     json::check_place_of(&arguments.json)?;
     let dimensions = shapes::dimensions(&arguments.shape)?;
-    let shape = Shape::new(&dimensions, arguments.axis).map_err(|error| Failure::Usage(error.to_string()))?;
+    let shape = Shape::new(&dimensions, arguments.axis).map_err(|error| match error {
+        Error::AxisOutOfRange { axis, rank: rank @ 1.. } => Failure::Usage(format!(
+            "there is no axis {axis} in {rank} dimension{}; --axis takes {} to {}",
+            if rank == 1 { "" } else { "s" },
+            -(rank as isize),
+            rank - 1
+        )),
+        other => Failure::Usage(other.to_string()),
+    })?;
     let config = Config { gamma: true, beta: true, running_update: true, ..arguments.settings.config()? };
     let tensor_bytes = config.dtype.tensor_bytes(shape.elements().into());
     let target = Target::choose(arguments.adapter.as_deref(), tensor_bytes).await?;
@@ -175,6 +191,7 @@ pub async fn explain(arguments: &Arguments) -> Result<(), Failure> {
                 parameters: 4 * channels,
                 trained_parameters: 2 * channels,
                 operations: plans.iter().flatten().map(planned).collect(),
+                refused: operations.iter().zip(&plans).filter_map(refused).collect(),
             },
         )?;
     }
@@ -192,16 +209,34 @@ pub async fn explain(arguments: &Arguments) -> Result<(), Failure> {
     output::line(format_args!("  x is {} of {held}", bytes(tensor_bytes)))?;
     if tensor_bytes > DeviceFacts::FLOOR.buffer_bytes {
         let default = bytes(DeviceFacts::FLOOR.buffer_bytes);
-        output::line(format_args!("  above WebGPU's default max_buffer_size of {default}: make the device with more"))?;
+        let advice = if plans.iter().all(Result::is_ok) { ": make the device with more" } else { "" };
+        output::line(format_args!("  above WebGPU's default max_buffer_size of {default}{advice}"))?;
     }
     for (operation, plan) in operations.iter().zip(&plans) {
         output::line("")?;
         match plan {
             Ok(plan) => print(plan, &config, tensor_bytes)?,
-            Err(error) => output::line(format_args!("{}: refused: {error}", operation.name()))?,
+            Err(error) => output::line(format_args!("{}: refused: {}", operation.name(), in_words(error)))?,
         }
     }
     Ok(())
+}
+
+fn refused((operation, plan): (&Operation, &Result<Plan, Error>)) -> Option<Refused> {
+    let reason = in_words(plan.as_ref().err()?);
+    Some(Refused { operation: operation.name(), reason })
+}
+
+/// A refusal in the words of the command line.
+fn in_words(error: &Error) -> String {
+    match *error {
+        Error::TooFewValues { .. } => too_few_values(),
+        Error::DeviceLimit { what, needed, limit, name } if name.ends_with("_size") => {
+            let (needed, limit) = (bytes(needed), bytes(limit));
+            format!("{what} needs {needed} and this device allows {limit} ({name}): split the batch")
+        }
+        ref other => other.to_string(),
+    }
 }
 
 fn planned(plan: &Plan) -> Planned {

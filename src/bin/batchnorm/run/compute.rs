@@ -1,12 +1,11 @@
-//! One batch through one layer, on an adapter or on the reference.
+//! One batch through one layer, on an adapter or on the CPU.
 
-use ndarray::{Array1, ArrayView3};
 use wgpu_batchnorm::host::{Gpu, Inputs, State, execute};
 use wgpu_batchnorm::plan::Operation;
-use wgpu_batchnorm::{Config, Error, Shape, reference};
+use wgpu_batchnorm::{Config, DType, Error, Shape, cpu, reference};
 
 use super::Mode;
-use crate::failure::Failure;
+use crate::failure::{Failure, too_few_values};
 
 /// A layer and what goes through it.
 pub struct Batch<'a> {
@@ -61,57 +60,41 @@ impl Batch<'_> {
         Ok(Outcome { y, state })
     }
 
-    /// Runs on the reference, its results rounded as a device stores them.
-    pub fn on_reference(&self) -> Result<Outcome, Failure> {
-        let (config, shape) = (self.config, self.shape);
-        let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
-        let per_channel = |values: &Option<Vec<f32>>| values.as_deref().map(|values| Array1::from(wide(values)));
-        let x = wide(self.x);
-        let needed = reference::view(shape);
-        let x = ArrayView3::from_shape(needed, &x).map_err(|_| Error::WrongDimensions {
-            argument: "x",
-            dimensions: vec![x.len()],
-            needed: needed.to_vec(),
-        })?;
-        let (gamma, beta) = (per_channel(&self.state.gamma), per_channel(&self.state.beta));
-        let running = per_channel(&self.state.running_mean).zip(per_channel(&self.state.running_variance));
-        let batch = match (self.mode, &running) {
-            (Mode::Training, _) => reference::moments(x),
-            (Mode::Inference, Some((mean, variance))) => {
-                let count = shape.values_per_channel() as usize;
-                reference::Moments { count, mean: mean.clone(), variance: variance.clone() }
+    /// Runs on the CPU's own implementation, which computes in f32; the output is rounded as a device stores it.
+    pub fn on_cpu(&self) -> Result<Outcome, Failure> {
+        let (shape, config) = (self.shape, &Config { dtype: DType::F32, ..*self.config });
+        let mut state = self.state.clone();
+        let (x, gamma, beta) = (self.x, self.state.gamma.as_deref(), self.state.beta.as_deref());
+        let mut y = vec![0.0; self.x.len()];
+        match (self.mode, &mut state.running_mean, &mut state.running_variance) {
+            (Mode::Training, running_mean, running_variance) => {
+                let mut saved = vec![cpu::Saved::default(); shape.channels() as usize];
+                let arguments = cpu::Training { x, gamma, beta, residual: None, y: &mut y, saved: &mut saved };
+                cpu::training(shape, config, arguments)?;
+                if let (true, Some(mean), Some(variance)) = (config.running_update, running_mean, running_variance) {
+                    let mut batches = state.batches.unwrap_or(0);
+                    let update = cpu::RunningUpdate { saved: &saved, mean, variance, batches: &mut batches };
+                    cpu::running_update(shape, config, update).map_err(explained)?;
+                    state.batches = state.batches.and(Some(batches));
+                }
             }
-            (Mode::Inference, None) => {
+            (Mode::Inference, Some(mean), Some(variance)) => {
+                let arguments = cpu::Inference { x, mean, variance, gamma, beta, residual: None, y: &mut y };
+                cpu::inference(shape, config, arguments)?;
+            }
+            (Mode::Inference, ..) => {
                 return Err(Error::Missing { argument: "running_mean", reason: "inference normalises with it" }.into());
             }
-        };
-        let (mean, variance) = (batch.mean.view(), batch.variance.view());
-        let (gamma, beta) = (gamma.as_ref().map(|v| v.view()), beta.as_ref().map(|v| v.view()));
-        let y = reference::apply(&reference::Apply { x, mean, variance, gamma, beta, residual: None }, config);
-        let mut state = self.state.clone();
-        if let (true, Some((mean, variance))) = (config.running_update, &running) {
-            if config.running_variance == wgpu_batchnorm::RunningVariance::Unbiased && batch.count == 1 {
-                return Err(explained(Error::TooFewValues { values: 1 }));
-            }
-            let before = self.state.batches.unwrap_or(0);
-            let running = reference::Running { mean: mean.view(), variance: variance.view(), batches_before: before };
-            let (mean, variance) = reference::running_update(&running, &batch, config);
-            let narrow = |values: Array1<f64>| Some(values.iter().map(|&v| v as f32).collect());
-            (state.running_mean, state.running_variance) = (narrow(mean), narrow(variance));
-            let counted = u64::from(config.count_batches && batch.count > 0);
-            state.batches = state.batches.map(|batches| batches + counted);
         }
-        Ok(Outcome { y: y.iter().map(|&v| reference::round_to(config.dtype, v) as f32).collect(), state })
+        let stored = |y: f32| reference::round_to(self.config.dtype, f64::from(y)) as f32;
+        Ok(Outcome { y: y.into_iter().map(stored).collect(), state })
     }
 }
 
 /// An error in the words of the command line.
 fn explained(error: Error) -> Failure {
     match error {
-        Error::TooFewValues { values } => Failure::Failed(format!(
-            "each channel has {values} value, and an unbiased running variance needs 2; --convention keras, flax or \
-             onnx keeps the population variance"
-        )),
+        Error::TooFewValues { .. } => Failure::Failed(too_few_values()),
         other => other.into(),
     }
 }

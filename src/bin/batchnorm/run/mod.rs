@@ -2,13 +2,14 @@
 
 mod compute;
 mod input;
+mod notes;
 mod report;
 pub mod settings;
 
 use std::path::PathBuf;
 
 use wgpu_batchnorm::check::bounds;
-use wgpu_batchnorm::host::state::layer_meant;
+use wgpu_batchnorm::host::state::{layer_meant, layers};
 use wgpu_batchnorm::host::{State, decode, encode, files};
 use wgpu_batchnorm::{Config, Error, Momentum, Shape, reference};
 
@@ -57,7 +58,7 @@ pub struct Arguments {
     /// Which layer of the state: conv1_BN for conv1_BN.weight
     #[arg(long, value_name = "NAME")]
     layer: Option<String>,
-    /// Write the state after the batch, with all other tensors of --state
+    /// Write the state after the batch, a .safetensors with PyTorch's names and all other tensors of --state
     #[arg(long, value_name = "FILE")]
     state_out: Option<PathBuf>,
     /// Write the output, as f32
@@ -86,7 +87,7 @@ pub enum Mode {
     #[value(alias = "train")]
     Training,
     /// Running ones.
-    #[value(alias = "infer")]
+    #[value(aliases = ["infer", "eval"])]
     Inference,
 }
 
@@ -102,8 +103,8 @@ impl Mode {
 
 /// Normalises.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    check_arguments(arguments)?;
     let mut config = arguments.settings.config()?;
+    check_arguments(arguments)?;
     let read = arguments.input.read(arguments.columns.as_ref())?;
     let values = &read.values;
     let shape = Shape::new(values.shape(), arguments.axis).map_err(|error| {
@@ -125,7 +126,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let batch = Batch { mode: arguments.mode, shape: &shape, config: &config, state: &state, x: &x };
     let outcome = match &gpu {
         Some(gpu) => batch.on_gpu(gpu).await?,
-        None => batch.on_reference()?,
+        None => batch.on_cpu()?,
     };
 
     let problem = Problem {
@@ -164,16 +165,35 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
         state: &outcome.state,
         compared,
     };
+    let wrong = report.compared.iter().find(|compared| !compared.verdict.passed());
+    // Wrong results never become files; and what was asked for is written before it is told, which a closed pipe can stop.
+    if wrong.is_none() {
+        write(arguments, &shape, &outcome, state_file.as_deref())?;
+    }
     if let Some(path) = &arguments.json {
         json::write(path, &report.figures())?;
+    }
+    if let Some(sentence) = notes::not_finite(&shape, values, &x, &outcome.y) {
+        eprintln!("note: {sentence}");
     }
     if !arguments.quiet {
         report.print()?;
     }
-    if let Some(wrong) = report.compared.iter().find(|compared| !compared.verdict.passed()) {
-        return Err(Failure::Failed(format!("the result is wrong, so nothing was written: {wrong}")));
+    match wrong {
+        Some(wrong) => {
+            let reason = notes::overflow(&shape, &x).unwrap_or_default();
+            Err(Failure::Failed(format!("the result is wrong, so nothing was written: {wrong}{reason}")))
+        }
+        None => Ok(()),
     }
-    // Wrong results never become files.
+}
+
+/// Writes the output and the state, as far as they are asked for.
+fn write(arguments: &Arguments, shape: &Shape, outcome: &Outcome, file: Option<&[u8]>) -> Result<(), Failure> {
+    // Before anything is written: a state that is not finite would spoil all that follows.
+    if let (Some(path), Some(sentence)) = (&arguments.state_out, notes::spoiled(&outcome.state)) {
+        return Err(Failure::Failed(format!("{sentence}, so {} was not written", path.display())));
+    }
     if let Some(path) = &arguments.out {
         let y = ndarray::ArrayViewD::from_shape(shape.dimensions(), &outcome.y)
             .map_err(|error| Failure::Failed(error.to_string()))?;
@@ -181,11 +201,11 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if let Some(path) = &arguments.state_out {
         // A layer that was read without its name is replaced under it.
-        let layer = match &state_file {
+        let layer = match file {
             Some(file) => Some(layer_meant(file, arguments.layer.as_deref())?),
             None => arguments.layer.clone(),
         };
-        json::write_whole(path, &outcome.state.write(layer.as_deref(), state_file.as_deref())?)?;
+        json::write_whole(path, &outcome.state.write(layer.as_deref(), file)?)?;
     }
     Ok(())
 }
@@ -207,12 +227,26 @@ fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.layer.is_some() && arguments.state.is_none() && arguments.state_out.is_none() {
         return usage("--layer names a layer of --state FILE.safetensors, which is not given");
     }
-    match &arguments.out {
-        Some(path) if path.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("npy")) => {
-            usage(&format!("--out writes .npy; {} is named otherwise", path.display()))
-        }
-        _ => Ok(()),
+    if arguments.settings.momentum.is_some()
+        && (arguments.mode == Mode::Inference || (arguments.state.is_none() && arguments.state_out.is_none()))
+    {
+        return usage(
+            "--momentum weighs a batch in running statistics, and none follow here: that takes --mode training with \
+             --state or --state-out",
+        );
     }
+    for (option, path, ending) in
+        [("--out", &arguments.out, "npy"), ("--state-out", &arguments.state_out, "safetensors")]
+    {
+        let named = |path: &PathBuf| path.extension().is_some_and(|has| has.eq_ignore_ascii_case(ending));
+        match path {
+            Some(path) if path.as_os_str() != json::STDOUT && !named(path) => {
+                return usage(&format!("{option} writes .{ending}; {} is named otherwise", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The layer, and the file that it came from.
@@ -225,6 +259,11 @@ fn read_state(arguments: &Arguments, shape: &Shape) -> Result<(State, Option<Vec
     };
     let within = |error: Error| Failure::Failed(format!("{}: {error}", path.display()));
     let file = read_file(path)?;
+    let layers = layers(&file).map_err(within)?;
+    if arguments.layer.is_none() && layers.len() > 1 {
+        let (path, names) = (path.display(), layers.join(", "));
+        return Err(Failure::Usage(format!("{path} holds several layers; --layer chooses one of {names}")));
+    }
     let state = State::read(&file, arguments.layer.as_deref()).map_err(within)?;
     match state.channels() {
         Some(count) if count != channels => Err(Failure::Failed(format!(
@@ -237,7 +276,14 @@ fn read_state(arguments: &Arguments, shape: &Shape) -> Result<(State, Option<Vec
             "{} has no running_mean and running_var, which --mode inference normalises with",
             path.display()
         ))),
-        _ => Ok((state, Some(file))),
+        _ if arguments.state_out.is_some() && state.running_mean.is_none() => Err(Failure::Failed(format!(
+            "{} has no running_mean and running_var, which --state-out would write after the batch",
+            path.display()
+        ))),
+        _ => match notes::negative(&state) {
+            Some(sentence) => Err(Failure::Failed(format!("{}: {sentence}", path.display()))),
+            None => Ok((state, Some(file))),
+        },
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Report<'a> {
     pub shape: &'a Shape,
     /// The configuration.
     pub config: &'a Config,
-    /// What computed; none: the reference.
+    /// What computed; none: the CPU.
     pub gpu: Option<&'a Gpu>,
     /// Moments of the input.
     pub before: reference::Moments,
@@ -106,7 +106,7 @@ struct Worst<'a> {
 
 impl Report<'_> {
     fn device(&self) -> String {
-        self.gpu.map_or_else(|| "CPU (the reference, in f64)".to_owned(), device::title)
+        self.gpu.map_or_else(|| "CPU (f32, SIMD)".to_owned(), device::title)
     }
 
     /// The figures as a file has them.
@@ -223,7 +223,7 @@ impl Report<'_> {
 
     /// The first channels one by one, the rest as a range.
     fn table(&self) -> comfy_table::Table {
-        let tracked = self.config.running_update;
+        let tracked = self.config.running_update || self.arguments.mode == Mode::Inference;
         let mut headings = vec!["channel", "mean", "variance", "mean after", "std after"];
         if tracked {
             headings.extend(["running mean", "running variance"]);

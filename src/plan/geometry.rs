@@ -343,11 +343,10 @@ impl Geometry {
         let lanes_x = Self::lanes_x(columns, lanes, tuning.column_rows.min(power_of_two(rows)));
         let wanted = quads / u64::from(lanes_x);
         let across = Self::across(Walk::Columns, shape, columns, lanes, [lanes_x, 1], wanted);
-        // What no part has rows for is left out, so that no index runs beyond 32 bits.
-        let rows_per_part = across.parameters.rows_per_part;
-        let lanes_y = (lanes / lanes_x).min(power_of_two(rows_per_part.into()));
-        let trip = tuning.apply_trip.min(1 << (rows_per_part / lanes_y).max(1).ilog2());
-        Self { lanes: lanes_x * lanes_y, trip, ..across }
+        // A trip looks so far ahead that where rows are few and long, an index could run beyond 32 bits.
+        let ahead = |trip: &u32| (rows + u64::from(trip * (lanes / lanes_x))) * columns;
+        let trip = (1..=tuning.apply_trip).rev().find(|trip| ahead(trip) <= u32::MAX.into()).unwrap_or(1);
+        Self { trip, ..across }
     }
 
     fn apply_along(shape: &Shape, tuning: &Tuning) -> Self {

@@ -115,13 +115,37 @@ impl Kernels {
 
 /// Creates something inside error scopes, so that a refusal comes back as a value and the host's handlers stay silent.
 ///
-/// In a browser a scope answers later, so there the scopes only keep the host's handlers silent.
+/// In a browser a scope answers later, so there the scopes only keep the host's handlers silent: see [`guarded_async`].
 pub(crate) fn guarded<T>(device: &wgpu::Device, what: &str, create: impl FnOnce() -> T) -> Result<T, Error> {
+    let (created, [validation, memory]) = scoped(device, create);
+    unless_refused(created, what, [ready(validation), ready(memory)].map(Option::flatten))
+}
+
+/// [`guarded`], which waits until the scopes answer.
+pub(crate) async fn guarded_async<T>(
+    device: &wgpu::Device,
+    what: &str,
+    create: impl FnOnce() -> T,
+) -> Result<T, Error> {
+    let (created, [validation, memory]) = scoped(device, create);
+    unless_refused(created, what, [validation.await, memory.await])
+}
+
+/// What was created, and the answers of the scopes around it.
+fn scoped<T, F: FnOnce() -> T>(
+    device: &wgpu::Device,
+    create: F,
+) -> (T, [impl Future<Output = Option<wgpu::Error>> + use<T, F>; 2]) {
     let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let created = create();
-    let refused = [ready(validation.pop()), ready(memory.pop())].into_iter().flatten().flatten().next();
-    match refused {
+    // The inner one first.
+    let validation = validation.pop();
+    (created, [validation, memory.pop()])
+}
+
+fn unless_refused<T>(created: T, what: &str, errors: [Option<wgpu::Error>; 2]) -> Result<T, Error> {
+    match errors.into_iter().flatten().next() {
         Some(error) => Err(Error::Device { what: what.to_owned(), message: error.to_string() }),
         None => Ok(created),
     }

@@ -9,7 +9,7 @@ use crate::binding::{self, Bindings};
 use crate::buffer;
 use crate::config::Config;
 use crate::error::Error;
-use crate::kernel::{Kernel, Kernels, guarded};
+use crate::kernel::{Kernel, Kernels, guarded, guarded_async};
 use crate::plan::{Argument, Dispatch, Kernel as KernelName, Operation, Parameters, Plan, Program};
 use crate::shape::Shape;
 
@@ -32,6 +32,9 @@ pub struct Prepared<K> {
     scratch: OnceLock<wgpu::Buffer>,
     kind: PhantomData<K>,
 }
+
+/// What the device is asked for when buffers are bound.
+const BIND_GROUPS: &str = "the bind groups";
 
 impl<K: Kind> Prepared<K> {
     pub(crate) fn new(
@@ -69,22 +72,38 @@ impl<K: Kind> Prepared<K> {
     ///
     /// # Errors
     /// [`Error::TooSmall`] · [`Error::Misaligned`] · [`Error::MissingUsage`] · [`Error::Missing`] ·
-    /// [`Error::Unexpected`] for what the configuration has no use for · [`Error::Overlap`] where two arguments share bytes and one is written · [`Error::Device`] for what only the
-    /// device can know
+    /// [`Error::Unexpected`] for what the configuration has no use for · [`Error::Overlap`] where two arguments share bytes
+    /// and one is written · [`Error::Device`] for what only the device can know, such as a buffer of another one; in a
+    /// browser [`Prepared::bind_async`] tells that
     pub fn bind(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
-        let (shape, facts) = (&self.shape, &self.kernels.facts);
-        let bindings = Bindings::check(&buffers.given(), &self.plan, shape, &self.config, facts)?;
+        let bindings = self.check(buffers)?;
         let scratch = self.scratch(device, buffers.scratch(), &bindings)?;
-        guarded(device, "the bind groups", || {
-            let steps = self
-                .plan
-                .dispatches
-                .iter()
-                .enumerate()
-                .map(|(index, dispatch)| self.step(device, index, dispatch, &bindings, scratch))
-                .collect::<Result<Vec<_>, Error>>()?;
-            Ok(Bound { steps })
-        })?
+        guarded(device, BIND_GROUPS, || self.steps(device, &bindings, scratch))?
+    }
+
+    /// [`Prepared::bind`], which waits for what only the device can know where it tells that later: in a browser.
+    ///
+    /// # Errors
+    /// As [`Prepared::bind`].
+    pub async fn bind_async(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
+        let bindings = self.check(buffers)?;
+        let scratch = self.scratch(device, buffers.scratch(), &bindings)?;
+        guarded_async(device, BIND_GROUPS, || self.steps(device, &bindings, scratch)).await?
+    }
+
+    fn check<'a>(&self, buffers: &K::Buffers<'a>) -> Result<Bindings<'a>, Error> {
+        Bindings::check(&buffers.given(), &self.plan, &self.shape, &self.config, &self.kernels.facts)
+    }
+
+    fn steps(
+        &self,
+        device: &wgpu::Device,
+        bindings: &Bindings<'_>,
+        scratch: Option<BufferSlice<'_>>,
+    ) -> Result<Bound, Error> {
+        let dispatches = self.plan.dispatches.iter().enumerate();
+        let step = |(index, dispatch)| self.step(device, index, dispatch, bindings, scratch);
+        Ok(Bound { steps: dispatches.map(step).collect::<Result<_, Error>>()? })
     }
 
     /// Bytes of scratch that the operation needs, beside its parameters.

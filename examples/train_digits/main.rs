@@ -61,7 +61,7 @@ struct Bench {
 
 async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (train, held_out) = data::load()?;
-    let gpu = Gpu::select(arguments.adapter.as_deref()).await?;
+    let gpu = Gpu::select(arguments.adapter.as_deref()).await?.self_checked().await?;
     println!("{}: {} digits to train on, {} held out", gpu.title(), train.count(), held_out.count());
     let rates = &arguments.rates;
     let middle = rates.len() / 2;

@@ -529,6 +529,11 @@ fn a_buffer_of_another_device_is_refused() {
     let training = stub.norms.training(&shape(), &full()).unwrap();
     let error = refused(training.bind(&stub.device, &TrainingBuffers { y: foreign.y.slice(..), ..b.training() }));
     assert!(matches!(error, Error::Device { .. }), "{error}");
+    let foreign = TrainingBuffers { y: foreign.y.slice(..), ..b.training() };
+    let error = refused(pollster::block_on(training.bind_async(&stub.device, &foreign)));
+    assert!(matches!(error, Error::Device { .. }), "{error}");
+    let bound = pollster::block_on(training.bind_async(&stub.device, &b.training())).unwrap();
+    stub.submit(|pass| bound.record(pass));
     stub.is_clean();
     other.is_clean();
 }

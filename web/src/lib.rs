@@ -29,7 +29,7 @@ impl Session {
     /// Opens the browser's device with WebGPU's default limits.
     #[wasm_bindgen(js_name = onGpu)]
     pub async fn on_gpu() -> Result<Self, JsError> {
-        Ok(Self { gpu: Some(Gpu::new().await?) })
+        Ok(Self { gpu: Some(Gpu::new().await?.self_checked().await?) })
     }
 
     /// Does without a device.

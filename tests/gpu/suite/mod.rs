@@ -81,6 +81,8 @@ pub fn list(scope: &Scope) -> Vec<Test> {
     // A browser gives no device less than WebGPU's default limits, under which these tensors are not cut.
     if cfg!(not(target_family = "wasm")) {
         tests![places::windows_give_the_same_bits];
+    } else {
+        tests![steps::a_buffer_of_another_device_is_refused];
     }
     if scope.slow {
         tests![places::a_tensor_above_the_default_buffer_limit_passes];

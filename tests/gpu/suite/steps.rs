@@ -7,7 +7,7 @@ use wgpu_batchnorm::{
     Config, Error, Gradients, InferenceBuffers, Momentum, ParameterGradients, RunningStatistics, Shape, TrainingBuffers,
 };
 
-use super::{Outcome, check, noise, text};
+use super::{Outcome, check, noise, sibling, text};
 
 /// The buffers of a training step on 6 × 3 values.
 struct Layer {
@@ -123,6 +123,20 @@ pub async fn a_running_update_is_not_applied_after_an_error(gpu: &Gpu) -> Outcom
     gpu.submit(|_| {});
     layer.has_seen(gpu, 0).await?;
     let step = training.bind(gpu.device(), &layer.buffers()).map_err(text)?;
+    gpu.submit(|pass| step.record(pass));
+    layer.has_seen(gpu, 1).await
+}
+
+/// A browser tells it later, to whom waits. (Natively a device of another instance is not known at all; the host tests have
+/// two of one instance.)
+pub async fn a_buffer_of_another_device_is_refused(gpu: &Gpu) -> Outcome {
+    let other = sibling(gpu, wgpu::Limits::default()).await?;
+    let (layer, foreign) = (Layer::new(gpu)?, Layer::new(&other)?);
+    let training = gpu.norms().training(&layer.shape, &CONFIG).map_err(text)?;
+    let buffers = TrainingBuffers { y: foreign.y.slice(..), ..layer.buffers() };
+    let refused = training.bind_async(gpu.device(), &buffers).await;
+    check(matches!(refused, Err(Error::Device { .. })), || format!("{refused:?}"))?;
+    let step = training.bind_async(gpu.device(), &layer.buffers()).await.map_err(text)?;
     gpu.submit(|pass| step.record(pass));
     layer.has_seen(gpu, 1).await
 }

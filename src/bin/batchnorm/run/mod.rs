@@ -15,7 +15,7 @@ use wgpu_batchnorm::{Config, Error, Momentum, Shape, reference};
 
 use crate::failure::Failure;
 use crate::verify::{self, Problem, Verdict};
-use crate::{device, json};
+use crate::{device, json, output};
 use compute::{Batch, Outcome};
 use input::{Columns, Source, read_file};
 use report::{Compared, Report};
@@ -178,6 +178,10 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if !arguments.quiet {
         report.print()?;
+        let written = [&arguments.out, &arguments.state_out].into_iter().flatten().filter(|_| wrong.is_none());
+        for path in written.filter(|path| path.as_os_str() != json::STDOUT) {
+            output::line(format_args!("wrote {}", path.display()))?;
+        }
     }
     match wrong {
         Some(wrong) => {

@@ -168,8 +168,10 @@ impl Report<'_> {
         let (channels, count) = (shape.channels() as usize, self.before.count);
         let columns = if arguments.columns.is_some() { ", the columns asked for" } else { "" };
         output::line(format_args!(
-            "input    {}: {shape}{columns}: {channels} channels of {count} values",
-            arguments.input
+            "input    {}: {shape}{columns}: {} of {}",
+            arguments.input,
+            output::counted(channels as u64, "channel", "channels"),
+            output::counted(count as u64, "value", "values")
         ))?;
         for conversion in &self.read.conversions {
             output::line(format_args!("         {conversion}"))?;
@@ -214,7 +216,9 @@ impl Report<'_> {
         let gamma = if config.gamma { "gamma" } else { "gamma 1" };
         let beta = if config.beta { "beta" } else { "beta 0" };
         let running = match (config.running_update, state.batches) {
-            (true, Some(batches)) => format!("; running statistics after {batches} batches"),
+            (true, Some(batches)) => {
+                format!("; running statistics after {}", output::counted(batches, "batch", "batches"))
+            }
             (true, None) => "; running statistics follow".to_owned(),
             (false, _) => String::new(),
         };

@@ -5,7 +5,7 @@ use wgpu::{BufferSlice, BufferUsages};
 use crate::config::Config;
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::plan::{Argument, DeviceFacts, Operation, Plan, Window};
+use crate::plan::{Argument, DeviceFacts, Operation, ParameterGradients, Plan, Window};
 use crate::shape::Shape;
 
 /// The slices that an operation was given, each checked.
@@ -126,13 +126,23 @@ impl<'a> Bindings<'a> {
 /// Why a configuration has no use for an argument, so that giving it is a mistake. What backward needs in some cases alone
 /// may always be given.
 fn has_no_use(argument: Argument, operation: Operation, config: &Config) -> Option<&'static str> {
+    let gradients = operation.gradients();
     let (has, reason) = match argument {
+        Argument::Dx | Argument::Dresidual if gradients.is_some_and(|wanted| !wanted.input) => {
+            (false, "the gradients asked for do not include the input's")
+        }
+        Argument::Dgamma | Argument::Dbeta
+            if gradients.is_some_and(|wanted| wanted.parameters == ParameterGradients::None) =>
+        {
+            (false, "the gradients asked for do not include the parameters'")
+        }
         Argument::Gamma | Argument::Dgamma => (config.gamma, "the configuration has no gamma"),
         Argument::Beta | Argument::Dbeta => (config.beta, "the configuration has no beta"),
         Argument::Residual | Argument::Dresidual => (config.residual, "the configuration has no residual"),
-        Argument::RunningMean | Argument::RunningVariance | Argument::Batches if operation == Operation::Training => {
+        Argument::RunningMean | Argument::RunningVariance if operation == Operation::Training => {
             (config.running_update, "the configuration has no running_update")
         }
+        Argument::Batches => (config.counts(), "the configuration does not count batches"),
         _ => (true, ""),
     };
     (!has).then_some(reason)
@@ -142,7 +152,7 @@ fn has_no_use(argument: Argument, operation: Operation, config: &Config) -> Opti
 fn needed_for(argument: Argument) -> &'static str {
     match argument {
         Argument::RunningMean | Argument::RunningVariance => "the configuration has a running_update",
-        Argument::Batches => "the configuration counts batches",
+        Argument::Batches => "the configuration counts batches, or averages cumulatively",
         Argument::Mask => "backward of a ReLU after a residual needs it",
         Argument::Dx => "the gradients asked for include the input's",
         Argument::Dgamma | Argument::Dbeta => "the gradients asked for include the parameters'",

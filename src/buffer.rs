@@ -3,7 +3,7 @@
 use wgpu::{Buffer, BufferUsages, Device};
 
 use crate::error::Error;
-use crate::kernel::guarded;
+use crate::kernel::{guarded, guarded_async};
 
 /// Usage of an operation's scratch.
 pub(crate) const SCRATCH_USAGE: BufferUsages = BufferUsages::STORAGE;
@@ -18,9 +18,19 @@ pub(crate) const STAGING_USAGE: BufferUsages = BufferUsages::MAP_READ.union(Buff
 /// A buffer of so many bytes, all zero.
 ///
 /// # Errors
-/// [`Error::DeviceLimit`] above the device's largest buffer · [`Error::Device`] where memory is out
+/// [`Error::DeviceLimit`] above the device's largest buffer · [`Error::Device`] where memory is out, which a browser tells
+/// later
 pub(crate) fn zeros(device: &Device, label: &str, size: u64, usage: BufferUsages) -> Result<Buffer, Error> {
     create(device, label, size, usage, false, |_| ())
+}
+
+/// [`zeros`], which waits until the device has told whether it has the memory.
+///
+/// # Errors
+/// As [`zeros`].
+pub(crate) async fn zeros_async(device: &Device, label: &str, size: u64, usage: BufferUsages) -> Result<Buffer, Error> {
+    check_size(device, size)?;
+    guarded_async(device, &named(label), || device.create_buffer(&descriptor(label, size, usage, false))).await
 }
 
 /// A buffer with these bytes, padded with zeros to a multiple of 4.
@@ -30,11 +40,12 @@ pub(crate) fn zeros(device: &Device, label: &str, size: u64, usage: BufferUsages
 pub(crate) fn filled(device: &Device, label: &str, contents: &[u8], usage: BufferUsages) -> Result<Buffer, Error> {
     let size = (contents.len() as u64).next_multiple_of(4).max(4);
     create(device, label, size, usage, true, |buffer| {
-        // What the device refused has no range; the scope around tells.
+        // What the device refused has no range, nor can it be unmapped; the scope around tells.
         if let Ok(mut range) = buffer.get_mapped_range_mut(..) {
             range.slice(..contents.len()).copy_from_slice(contents);
+            drop(range);
+            buffer.unmap();
         }
-        buffer.unmap();
     })
 }
 
@@ -46,14 +57,26 @@ fn create(
     mapped_at_creation: bool,
     fill: impl FnOnce(&Buffer),
 ) -> Result<Buffer, Error> {
+    check_size(device, size)?;
+    guarded(device, &named(label), || {
+        let buffer = device.create_buffer(&descriptor(label, size, usage, mapped_at_creation));
+        fill(&buffer);
+        buffer
+    })
+}
+
+fn check_size(device: &Device, size: u64) -> Result<(), Error> {
     let limit = device.limits().max_buffer_size;
     if size > limit {
         return Err(Error::DeviceLimit { what: "a buffer", needed: size, limit, name: "max_buffer_size" });
     }
-    guarded(device, &format!("the buffer `{label}`"), || {
-        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation };
-        let buffer = device.create_buffer(&descriptor);
-        fill(&buffer);
-        buffer
-    })
+    Ok(())
+}
+
+fn named(label: &str) -> String {
+    format!("the buffer `{label}`")
+}
+
+fn descriptor(label: &str, size: u64, usage: BufferUsages, mapped_at_creation: bool) -> wgpu::BufferDescriptor<'_> {
+    wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation }
 }

@@ -113,6 +113,11 @@ impl Config {
         Self { momentum: Momentum::NewValue(0.1), ..Self::flax() }
     }
 
+    /// Whether a running update counts the batch.
+    pub(crate) fn counts(&self) -> bool {
+        self.count_batches || self.momentum == Momentum::Cumulative
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors

@@ -64,53 +64,63 @@ impl Kernels {
         if let Some(kernel) = built.get(program) {
             return Ok(kernel.clone());
         }
-        let kernel = Arc::new(self.build(program)?);
+        let kernel = Arc::new(guarded(&self.device, &label(program), || self.build(program))?);
         built.insert(program.clone(), kernel.clone());
         Ok(kernel)
     }
 
-    fn build(&self, program: &Program) -> Result<Kernel, Error> {
-        let name = program.kernel.name();
-        let label = format!("batchnorm.{name}");
-        let device = &self.device;
-        guarded(device, &label, || {
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(&label),
-                source: wgpu::ShaderSource::Wgsl(shader::text(program).into()),
-            });
-            let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-                count: None,
-            };
-            let storage = program.arguments().into_iter().enumerate().map(|(index, (argument, written))| {
-                let read_only = !shader::is_read_write(program, argument, written);
-                entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only })
-            });
-            let entries: Vec<_> = std::iter::once(entry(0, wgpu::BufferBindingType::Uniform)).chain(storage).collect();
-            let layout = device
-                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
-            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(&label),
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: 0,
-            });
-            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&label),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some(name),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants: &shader::overrides(program),
-                    // Every lane writes its slot before any lane reads it.
-                    zero_initialize_workgroup_memory: false,
-                },
-                cache: self.cache.as_ref(),
-            });
-            Kernel { pipeline, layout }
-        })
+    /// [`Kernels::get`], which waits until the device has told whether it takes a program that is new.
+    pub(crate) async fn get_async(&self, program: &Program) -> Result<Arc<Kernel>, Error> {
+        let built = || self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = built().get(program) {
+            return Ok(kernel.clone());
+        }
+        let kernel = Arc::new(guarded_async(&self.device, &label(program), || self.build(program)).await?);
+        Ok(built().entry(program.clone()).or_insert(kernel).clone())
     }
+
+    fn build(&self, program: &Program) -> Kernel {
+        let (name, label, device) = (program.kernel.name(), label(program), &self.device);
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(shader::text(program).into()),
+        });
+        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        let storage = program.arguments().into_iter().enumerate().map(|(index, (argument, written))| {
+            let read_only = !shader::is_read_write(program, argument, written);
+            entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only })
+        });
+        let entries: Vec<_> = std::iter::once(entry(0, wgpu::BufferBindingType::Uniform)).chain(storage).collect();
+        let layout = device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(name),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &shader::overrides(program),
+                // Every lane writes its slot before any lane reads it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: self.cache.as_ref(),
+        });
+        Kernel { pipeline, layout }
+    }
+}
+
+fn label(program: &Program) -> String {
+    format!("batchnorm.{}", program.kernel.name())
 }
 
 /// Creates something inside error scopes, so that a refusal comes back as a value and the host's handlers stay silent.

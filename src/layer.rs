@@ -119,7 +119,8 @@ impl Layer {
     /// always counted.
     ///
     /// # Errors
-    /// [`Error::NoChannels`] · what [`Config::validate`] refuses · [`Error::Device`]
+    /// [`Error::NoChannels`] · what [`Config::validate`] refuses · [`Error::DeviceLimit`] for more channels than a binding
+    /// holds · [`Error::Device`]
     pub fn new(norms: &BatchNorm, channels: u32, config: &Config) -> Result<Self, Error> {
         config.validate()?;
         if channels == 0 {

@@ -35,6 +35,16 @@ pub struct Prepared<K> {
 
 /// What the device is asked for when buffers are bound.
 const BIND_GROUPS: &str = "the bind groups";
+/// The label of the scratch that an operation makes.
+const SCRATCH: &str = "batchnorm.scratch";
+
+/// The scratch of a bind.
+enum Scratch<'a> {
+    /// Brought by the caller, made before, or not needed.
+    Known(Option<BufferSlice<'a>>),
+    /// So many bytes are to be made.
+    Wanted(u64),
+}
 
 impl<K: Kind> Prepared<K> {
     pub(crate) fn new(
@@ -77,7 +87,10 @@ impl<K: Kind> Prepared<K> {
     /// browser [`Prepared::bind_async`] tells that
     pub fn bind(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
         let bindings = self.check(buffers)?;
-        let scratch = self.scratch(device, buffers.scratch(), &bindings)?;
+        let scratch = match self.scratch_known(buffers.scratch(), &bindings)? {
+            Scratch::Known(slice) => slice,
+            Scratch::Wanted(bytes) => Some(self.keep(buffer::zeros(device, SCRATCH, bytes, buffer::SCRATCH_USAGE)?)),
+        };
         guarded(device, BIND_GROUPS, || self.steps(device, &bindings, scratch))?
     }
 
@@ -87,7 +100,15 @@ impl<K: Kind> Prepared<K> {
     /// As [`Prepared::bind`].
     pub async fn bind_async(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
         let bindings = self.check(buffers)?;
-        let scratch = self.scratch(device, buffers.scratch(), &bindings)?;
+        let scratch = match self.scratch_known(buffers.scratch(), &bindings)? {
+            Scratch::Known(slice) => slice,
+            Scratch::Wanted(bytes) => {
+                Some(self.keep(buffer::zeros_async(device, SCRATCH, bytes, buffer::SCRATCH_USAGE).await?))
+            }
+        };
+        for dispatch in &self.plan.dispatches {
+            self.kernels.get_async(&self.variant(&dispatch.program, &bindings, scratch)).await?;
+        }
         guarded_async(device, BIND_GROUPS, || self.steps(device, &bindings, scratch)).await?
     }
 
@@ -116,26 +137,29 @@ impl<K: Kind> Prepared<K> {
         &self.plan
     }
 
-    fn scratch<'a>(
+    fn scratch_known<'a>(
         &'a self,
-        device: &wgpu::Device,
         given: Option<BufferSlice<'a>>,
         bindings: &Bindings<'_>,
-    ) -> Result<Option<BufferSlice<'a>>, Error> {
+    ) -> Result<Scratch<'a>, Error> {
         let needed = self.plan.scratch_bytes;
         if needed == 0 {
-            return Ok(None);
+            return Ok(Scratch::Known(None));
         }
         if let Some(slice) = given {
             binding::check_slice("scratch", slice, needed, &self.kernels.facts)?;
             bindings.check_apart("scratch", slice, needed)?;
-            return Ok(Some(slice));
+            return Ok(Scratch::Known(Some(slice)));
         }
-        if let Some(buffer) = self.scratch.get() {
-            return Ok(Some(buffer.slice(..)));
-        }
-        let buffer = buffer::zeros(device, "batchnorm.scratch", needed, buffer::SCRATCH_USAGE)?;
-        Ok(Some(self.scratch.get_or_init(|| buffer).slice(..)))
+        Ok(match self.scratch.get() {
+            Some(buffer) => Scratch::Known(Some(buffer.slice(..))),
+            None => Scratch::Wanted(needed),
+        })
+    }
+
+    /// Keeps a scratch for every further bind, unless there is one by now.
+    fn keep(&self, scratch: wgpu::Buffer) -> BufferSlice<'_> {
+        self.scratch.get_or_init(|| scratch).slice(..)
     }
 
     fn step(

@@ -124,6 +124,12 @@ fn a_wrong_command_line_is_one_sentence_and_status_2() {
         let sentence = fails(without_adapter(arguments), 2);
         assert!(sentence.contains(says), "{arguments:?}: {sentence}");
     }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let word = std::ffi::OsStr::from_bytes(b"\xff");
+        fails(program().arg(word).output().unwrap(), 2);
+    }
 }
 
 #[test]
@@ -306,12 +312,25 @@ fn values_that_are_not_finite_are_told_and_never_become_a_state() {
     assert!(note.contains("in channel 0; 3 of the input are beyond the storage type"), "{note}");
     assert_eq!(told(&[&large]), "");
     let state = folder.text("state.safetensors");
-    assert!(fails(run(&[&spoiled, "--state-out", &state]), 1).contains("running_mean[0] would be NaN"));
+    let (output, figures) = (folder.text("y.npy"), folder.text("figures.json"));
+    let files = ["--state-out", &state, "--out", &output, "--json", &figures];
+    let refused = run(&[&[spoiled.as_str()], &files[..]].concat());
+    assert!(texts(&refused).1.contains("in channel 0; the input has 1"), "the cause is told, too");
+    assert!(fails(refused, 1).contains("running_mean[0] would be NaN, so neither output nor state was written"));
+    assert!(!folder.path("y.npy").exists() && folder.path("figures.json").exists());
     assert!(!folder.path("state.safetensors").exists());
     let negative = State { running_variance: Some(vec![1.0, -1.0]), ..State::new(2) };
     let negative = folder.holding("negative.safetensors", &negative.write(None, None).unwrap());
     let refused = fails(run(&[&large, "--mode", "eval", "--state", &negative]), 1);
     assert!(refused.contains("running_var[1] is -1"), "{refused}");
+    // Parameters alone have nothing that a momentum would weigh.
+    let parameters = State { running_mean: None, running_variance: None, batches: None, ..State::new(2) };
+    let parameters = folder.holding("parameters.safetensors", &parameters.write(None, None).unwrap());
+    assert!(fails(run(&[&large, "--state", &parameters, "--momentum", "0.5"]), 2).contains("none follow here"));
+    // Squares of deviations beyond f32 are the cause that is told, and a large mean is not.
+    let huge = folder.holding("huge.npy", &npy(&[1e20, 1.0, -1e20, 2.0, 2e20, 3.0]));
+    let refused = fails(run(&[&huge]), 1);
+    assert!(refused.contains("channel 0 sum up to more than f32 holds"), "{refused}");
 }
 
 #[test]
@@ -344,13 +363,36 @@ fn files_are_written_through_links_and_pipes_and_to_stdout() {
     assert!(folder.path("link.npy").is_symlink());
     assert!(files::read_npy(&std::fs::read(&real).unwrap()).is_ok(), "the file behind the link is the new one");
     assert_eq!(folder.path("real.npy").metadata().unwrap().permissions().mode() & 0o777, 0o664);
+    // A link to what is not there yet stays one, and its target comes to be.
+    symlink("later.npy", folder.path("ahead.npy")).unwrap();
+    succeeds(run(&["--out", &folder.text("ahead.npy")]));
+    assert!(folder.path("ahead.npy").is_symlink() && folder.path("later.npy").is_file());
     let printed = succeeds(run(&["--json", "-"]));
     let figures: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(figures["channels"].as_array().unwrap().len(), 2);
     // A pipe is written into, not replaced; this one nobody could replace.
     if cfg!(target_os = "linux") {
         assert_eq!(succeeds(run(&["--json", "/proc/self/fd/1"])), printed);
+        // Whatever it is called.
+        assert!(files::read_npy(&run(&["--out", "/proc/self/fd/1"]).stdout).is_ok());
     }
+}
+
+#[test]
+fn what_goes_to_stdout_goes_there_alone() {
+    let folder = Folder::new();
+    let input = folder.holding("x.npy", &npy(&[1.0, 2.0, 3.0, 4.0, 5.0, 7.0]));
+    for arguments in [
+        &["run", &input, "--device", "cpu", "--json", "-"][..],
+        &["check", "--cases", CONFORMANCE, "--device", "cpu", "--json", "-"],
+        &["explain", "--shape", "2,3,4", "--json", "-"],
+    ] {
+        let (stdout, stderr) = texts(&without_adapter(arguments));
+        assert!(serde_json::from_str::<Value>(&stdout).is_ok(), "{arguments:?}: {stdout}");
+        assert!(!stderr.is_empty(), "{arguments:?}: what is told goes to stderr");
+    }
+    let two = without_adapter(&["run", &input, "--device", "cpu", "--json", "-", "--out", "-"]);
+    assert!(fails(two, 2).contains("name a file"));
 }
 
 #[test]
@@ -366,7 +408,7 @@ fn without_an_adapter_the_cpu_works_and_says_so() {
 }
 
 #[test]
-fn conformance_cases_pass_on_the_reference_and_a_wrong_one_is_told() {
+fn conformance_cases_pass_on_the_cpu_and_a_wrong_one_is_told() {
     let text = succeeds(without_adapter(&["check", "--cases", CONFORMANCE, "--device", "cpu"]));
     assert_eq!(text.lines().last(), Some("56 passed, 0 failed"));
     assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 56);

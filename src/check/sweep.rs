@@ -533,7 +533,7 @@ fn judge(case: &SweepCase, data: &SweepData, got: &Outputs) -> Result<Vec<Tensor
             let bounds = bounds::running_update(&running, &moments, config);
             judge.hold("running_mean", wide(got.running_mean.as_ref()), &mean, &bounds.0);
             judge.hold("running_variance", wide(got.running_variance.as_ref()), &variance, &bounds.1);
-            if config.count_batches || config.momentum == Momentum::Cumulative {
+            if config.counts() {
                 let counted = u32::from(moments.count > 0);
                 let comparison = got.batches.map(|b| compare([b], &[f64::from(data.batches + counted)], |_| 0.0));
                 judge.verdicts.push(TensorVerdict { name: "batches", comparison });

@@ -4,7 +4,7 @@ use wgpu::BufferSlice;
 
 use super::Gpu;
 use super::tensor::{decode, encode};
-use crate::config::{Activation, Config, Momentum};
+use crate::config::{Activation, Config};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::operation::{
@@ -139,7 +139,7 @@ pub async fn execute_placed(
     match operation {
         Operation::Training => {
             let prepared = norms.training(shape, config)?;
-            let counts = config.running_update && (config.count_batches || config.momentum == Momentum::Cumulative);
+            let counts = config.running_update && config.counts();
             memory.updated("running_mean", inputs.running_mean, config.running_update)?;
             memory.updated("running_variance", inputs.running_variance, config.running_update)?;
             memory.word("batches", inputs.batches, counts);

@@ -232,7 +232,8 @@ impl Gpu {
     /// A storage buffer with these bytes, padded with zeros to a multiple of 16; it can be copied from and to.
     ///
     /// # Errors
-    /// [`Error::DeviceLimit`] above the device's largest buffer · [`Error::Device`] where memory is out
+    /// [`Error::DeviceLimit`] above the device's largest buffer · [`Error::Device`] where memory is out, which a browser
+    /// tells later
     pub fn buffer(&self, label: &str, contents: &[u8]) -> Result<wgpu::Buffer, Error> {
         if contents.is_empty() || !contents.len().is_multiple_of(16) {
             let mut padded = contents.to_vec();
@@ -247,7 +248,12 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn empty(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer, Error> {
-        buffer::zeros(self.device(), label, bytes.next_multiple_of(16).max(16), STORAGE_USAGE)
+        buffer::zeros(
+            self.device(),
+            label,
+            bytes.checked_next_multiple_of(16).unwrap_or(u64::MAX).max(16),
+            STORAGE_USAGE,
+        )
     }
 
     /// Submits one compute pass that `record` fills.
@@ -266,7 +272,7 @@ impl Gpu {
         if bytes == 0 {
             return Ok(Vec::new());
         }
-        let size = bytes.next_multiple_of(4);
+        let size = bytes.checked_next_multiple_of(4).unwrap_or(u64::MAX);
         let argument = "the buffer to read";
         if buffer.size() < size {
             return Err(Error::TooSmall { argument, bytes: buffer.size(), needed: size });

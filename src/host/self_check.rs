@@ -41,9 +41,12 @@ pub async fn self_check(gpu: &Gpu) -> Result<SelfCheck, Error> {
     Ok(SelfCheck::Failed)
 }
 
-/// Both ways: with a channel resident, and in several parts that are merged.
+/// Elements of a plane: so few that a channel stays resident, and so many that it is merged from several parts.
+const INNER: [usize; 2] = [128, 16_388];
+
 async fn is_right(gpu: &Gpu) -> Result<bool, Error> {
-    for shape in [Shape::ncl(2, 2, 64)?, Shape::ncl(2, 2, 16_388)?] {
+    for inner in INNER {
+        let shape = Shape::ncl(2, 2, inner)?;
         let x: Vec<f32> = (0..shape.elements()).map(value).collect();
         let config = Config { gamma: false, beta: false, ..Config::pytorch() };
         let inputs = Inputs { x: Some(&x), ..Inputs::default() };
@@ -75,19 +78,20 @@ fn is_near(y: &[f32], expected: &[f64]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{DeviceFacts, Plan, Tuning};
 
     #[test]
     fn a_mean_rounded_to_f32_is_seen() {
-        let shape = Shape::ncl(2, 2, 64).unwrap();
+        let shape = Shape::ncl(2, 2, INNER[0]).unwrap();
         let x: Vec<f32> = (0..shape.elements()).map(value).collect();
         let expected = expected(&shape, &x, &Config::pytorch()).unwrap();
         let right: Vec<f32> = expected.iter().map(|&y| y as f32).collect();
         assert!(is_near(&right, &expected));
         assert!(!is_near(&right[1..], &expected));
-        assert!(!is_near(&[f32::NAN; 256], &expected));
+        assert!(!is_near(&[f32::NAN; 512], &expected));
         // What is left where fast math adds K and d first: x less a mean that is rounded to an eighth.
         let undone = |(i, &x): (usize, &f32)| {
-            let values = || shape_values(&shape, i / 64 % 2).map(|at| f64::from(value(at)));
+            let values = || shape_values(&shape, i / INNER[0] % 2).map(|at| f64::from(value(at)));
             let m = f64::from(shape.values_per_channel());
             let mean = values().sum::<f64>() / m;
             let std = (values().map(|v| (v - mean).powi(2)).sum::<f64>() / m + 1e-5).sqrt();
@@ -97,8 +101,23 @@ mod tests {
         assert!(!is_near(&undone, &expected));
     }
 
+    #[test]
+    fn both_ways_are_looked_at_on_every_kind_of_adapter() {
+        let config = Config { gamma: false, beta: false, ..Config::pytorch() };
+        for facts in [DeviceFacts::FLOOR, DeviceFacts::SOFTWARE] {
+            let plan = |inner| {
+                let shape = Shape::ncl(2, 2, inner).unwrap();
+                Plan::new(Operation::Training, &shape, &config, &facts, &Tuning::for_device(&facts)).unwrap()
+            };
+            let [resident, merged] = INNER.map(plan);
+            assert_eq!(resident.dispatches.len(), 1, "{facts:?}");
+            assert!(resident.dispatches[0].program.kernel.is_resident());
+            assert!(merged.dispatches.iter().any(|d| d.parameters.slots > 1), "{facts:?}");
+        }
+    }
+
     fn shape_values(shape: &Shape, channel: usize) -> impl Iterator<Item = u32> {
-        let of_channel = move |i: &u32| *i as usize / 64 % 2 == channel;
+        let of_channel = move |i: &u32| *i as usize / INNER[0] % 2 == channel;
         (0..shape.elements()).filter(of_channel)
     }
 }

@@ -337,7 +337,8 @@ impl Geometry {
             let wanted = (quads / u64::from(lanes * blocks)).max(ROWS_PER_PART);
             return Self::across(Walk::Rows, shape, columns, lanes, [lanes, blocks], wanted);
         }
-        let columns = columns_for(shape, lanes);
+        // A tensor can end before its channels repeat.
+        let columns = columns_for(shape, lanes).min(u64::from(shape.elements()).div_ceil(4));
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
         // Lanes for which there is no row take further columns.
         let lanes_x = Self::lanes_x(columns, lanes, tuning.column_rows.min(power_of_two(rows)));

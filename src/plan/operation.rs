@@ -48,6 +48,16 @@ pub enum Count {
 }
 
 impl Operation {
+    /// The gradients asked for, of an operation that writes any.
+    pub(crate) const fn gradients(self) -> Option<Gradients> {
+        match self {
+            Operation::Backward(gradients)
+            | Operation::FrozenBackward(gradients)
+            | Operation::BackwardMerge(_, gradients, _) => Some(gradients),
+            _ => None,
+        }
+    }
+
     /// The name that tables and files use.
     pub const fn name(self) -> &'static str {
         match self {
@@ -414,6 +424,11 @@ impl Planner<'_> {
             (false, _) => return Ok(None),
         };
         let Some(geometry) = Geometry::resident(self.shape, access, tensors, &self.tuning) else { return Ok(None) };
+        // One dimension of a grid, so that no lane leaves early.
+        let per_dimension = DeviceFacts::FLOOR.workgroups_per_dimension;
+        if geometry.columns_per_part > per_dimension || self.facts.workgroups_per_dimension < per_dimension {
+            return Ok(None);
+        }
         let program = Program { access, residual: self.config.residual, ..program };
         if program.arguments().len() > self.facts.storage_buffers as usize {
             return Ok(None);
@@ -477,7 +492,7 @@ impl Planner<'_> {
     }
 
     fn running_update(&mut self, count: Count) -> Result<(), Error> {
-        let counted = self.config.count_batches || self.config.momentum == Momentum::Cumulative;
+        let counted = self.config.counts();
         let lanes = if counted { self.lanes_for(self.shape.channels()) } else { self.tuning.merge_lanes };
         let program = Program {
             cumulative: self.config.momentum == Momentum::Cumulative,

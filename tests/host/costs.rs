@@ -170,6 +170,9 @@ fn a_program_is_compiled_once_whatever_the_shapes() {
     let half = Config { dtype: DType::F16, ..Config::pytorch() };
     let _ = clone.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
     assert_eq!(norms.pipelines(), compiled + 1, "all clones share the pipelines");
+    let guarded = clone.with_guarded_differences(true);
+    let _ = guarded.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
+    assert_eq!(norms.pipelines(), compiled + 2, "a guarded program is another one");
     stub.is_clean();
 }
 

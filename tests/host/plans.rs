@@ -273,6 +273,8 @@ fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Resul
         let most = facts.workgroups_per_dimension;
         prop_assert!(x <= most && y <= most && z == 1, "{:?}: {:?} workgroups", program.kernel, dispatch.workgroups);
         prop_assert!(p.grid_width == x && u64::from(x) * u64::from(y) >= u64::from(p.workgroups));
+        // Nothing there leaves early, so every workgroup must have a tile.
+        prop_assert!(!program.kernel.is_resident() || (x == p.workgroups && y == 1), "{:?}", dispatch.workgroups);
         prop_assert!(program.workgroup_size.is_power_of_two() && program.workgroup_size <= facts.workgroup_size);
         prop_assert!(program.lanes_x.is_power_of_two() && program.lanes_x <= program.workgroup_size);
         // The largest state of a lane.
@@ -498,6 +500,8 @@ fn no_walk_down_columns_looks_beyond_an_index() {
         Shape::ncl(1, 17_801, 10_001),
         Shape::nc(2, 1_000_003),
         Shape::ncl(5, 26_843_545, 29),
+        Shape::ncl(1, 250_001, 13_999),
+        Shape::ncl(3, 250_001, 5_725),
     ];
     for shape in shapes.map(Result::unwrap) {
         for tuning in [&tall, &Tuning::for_device(&facts)] {

@@ -323,9 +323,15 @@ fn an_argument_that_the_configuration_has_no_use_for_is_refused() {
     };
     // Whoever brings running statistics and forgets to ask for their update would else train without them.
     unexpected(&Config { running_update: false, ..full() }, "running_mean");
+    unexpected(&Config { count_batches: false, ..full() }, "batches");
     unexpected(&Config { residual: false, ..full() }, "residual");
     unexpected(&Config { gamma: false, ..full() }, "gamma");
     unexpected(&Config { beta: false, ..full() }, "beta");
+    for (gradients, argument) in [(Gradients::PARAMETERS, "dx"), (Gradients::INPUT, "dgamma")] {
+        let backward = stub.norms.backward(&shape(), &full(), gradients).unwrap();
+        let error = refused(backward.bind(&stub.device, &buffers.backward()));
+        assert!(matches!(error, Error::Unexpected { argument: a, .. } if a == argument), "{argument}: {error}");
+    }
     let backward = |config: &Config| {
         let backward = stub.norms.backward(&shape(), config, Gradients::ALL).unwrap();
         refused(backward.bind(&stub.device, &buffers.backward()))
@@ -442,7 +448,6 @@ fn a_tensor_above_what_a_buffer_holds_is_refused() {
     stub.is_clean();
 }
 
-/// 16 bytes a channel of saved statistics, in one binding.
 #[test]
 fn parts_of_a_batch_larger_than_a_buffer_know_its_count_by_its_shape() {
     let stub = Stub::new();
@@ -452,6 +457,7 @@ fn parts_of_a_batch_larger_than_a_buffer_know_its_count_by_its_shape() {
     let _ = stub.norms.merge(&whole, &config, 4).unwrap();
     let _ = stub.norms.running_update(&whole, &config, Count::Shape).unwrap();
     let _ = stub.norms.backward_merge(&whole, &config, 4, Gradients::ALL, Count::Shape).unwrap();
+    stub.is_clean();
 }
 
 #[test]
@@ -471,10 +477,14 @@ fn what_no_buffer_holds_is_refused_where_it_would_be_made() {
     let buffer = stub.buffer(16);
     let read = |bytes| pollster::block_on(gpu.read(&buffer, bytes));
     assert!(matches!(refused(read(17)), Error::TooSmall { bytes: 16, needed: 20, .. }));
+    // Nor does rounding up wrap.
+    assert!(matches!(refused(read(u64::MAX)), Error::TooSmall { bytes: 16, .. }));
+    assert!(matches!(refused(gpu.empty("endless", u64::MAX)), Error::DeviceLimit { .. }));
     assert!(matches!(refused(read(16)), Error::MissingUsage { usage: "COPY_SRC", .. }));
     stub.is_clean();
 }
 
+/// 16 bytes a channel of saved statistics, in one binding.
 #[test]
 fn more_channels_than_a_binding_holds_are_refused() {
     let stub = Stub::new();

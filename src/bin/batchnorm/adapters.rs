@@ -21,7 +21,7 @@ Examples:
   batchnorm bench --adapter gl          the first with this backend
   batchnorm bench --adapter llvmpipe    the first with this in its name")]
 pub struct Arguments {
-    /// Write the list as JSON
+    /// Write the list as JSON; - for stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Print no table

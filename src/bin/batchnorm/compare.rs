@@ -36,7 +36,7 @@ pub struct Arguments {
     /// Exit with status 1 where a ratio is above this, or where a file lacks what the first one has
     #[arg(long, value_name = "RATIO", value_parser = limit)]
     fail_above: Option<f64>,
-    /// Write the ratios as JSON
+    /// Write the ratios as JSON; - for stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Print only what is slower

@@ -36,7 +36,7 @@ impl Arguments {
         let default = wgpu::Limits::default();
         let limits = wgpu::Limits { max_buffer_size: default.max_buffer_size.max(tensor_bytes), ..default };
         match Gpu::select_with(self.adapter.as_deref(), limits, Options::default()).await {
-            Ok(gpu) => Ok(Some(gpu.self_checked().await?)),
+            Ok(gpu) => self_checked(gpu).await.map(Some),
             Err(Error::NoAdapter(_)) if self.adapter.is_none() => {
                 eprintln!("note: working on the CPU: {NO_ADAPTER}");
                 Ok(None)
@@ -44,6 +44,15 @@ impl Arguments {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// An adapter that computes right, guarded if it needs that; where it does not, the failure says what else there is.
+pub async fn self_checked(gpu: Gpu) -> Result<Gpu, Failure> {
+    gpu.self_checked().await.map_err(|error| {
+        Failure::Failed(format!(
+            "{error}; --device cpu does without it, and `batchnorm adapters` lists what else is here"
+        ))
+    })
 }
 
 /// Name and backend, and whether a measured tuning and guarded differences are in force.

@@ -6,38 +6,68 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// The folder that a path is in.
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The word for stdout in place of a file.
-pub const STDOUT: &str = "-";
-
-/// Whether something else than a regular file is there, which is written to and not replaced: a pipe, a terminal.
-fn is_special(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| !found.is_file())
+/// What a path names.
+enum Place {
+    /// `-`, as everywhere.
+    Stdout,
+    /// Something that is written to and not replaced: a pipe, a terminal.
+    Special,
+    /// A regular file, where links lead to, or the place of a new one.
+    File(PathBuf),
 }
 
-/// Whether a file can come to be there, so that minutes of work are not lost to a wrong path.
-pub fn check_place(path: &Path) -> Result<(), Failure> {
-    if path.as_os_str() == STDOUT {
-        return Ok(());
+impl Place {
+    fn of(path: &Path) -> Self {
+        if is_stdout(path) {
+            return Place::Stdout;
+        }
+        // What is open already may be a file, too, and is written on.
+        let open = ["/dev/fd", "/dev/stderr", "/proc"].iter().any(|folder| path.starts_with(folder));
+        if open || path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Place::Special;
+        }
+        let target = path.canonicalize().or_else(|_| path.read_link().map(|link| folder(path).join(link)));
+        Place::File(target.unwrap_or_else(|_| path.to_owned()))
     }
+}
+
+/// Whether a path is the word for stdout.
+pub fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-" || path.as_os_str() == "/dev/stdout"
+}
+
+/// Whether a path may be named as it likes, since no file comes to be there.
+pub fn is_no_file(path: &Path) -> bool {
+    !matches!(Place::of(path), Place::File(_))
+}
+
+/// Whether a file can come to be there, so that minutes of work are not lost to a wrong path. Where that is stdout, all else
+/// that is told goes to stderr from now on.
+pub fn check_place(path: &Path) -> Result<(), Failure> {
     if path.is_dir() {
         return Err(Failure::Usage(format!("{} is a folder; name a file", path.display())));
     }
-    if is_special(path) {
-        return Ok(());
-    }
-    let folder = folder(path);
+    let target = match Place::of(path) {
+        Place::Stdout if output::leave_stdout() => {
+            return Err(Failure::Usage("two outputs are to go to stdout; name a file for one".to_owned()));
+        }
+        Place::Stdout | Place::Special => return Ok(()),
+        Place::File(target) => target,
+    };
+    let folder = folder(&target);
     if !folder.is_dir() {
         let (folder, file) = (folder.display(), path.display());
         return Err(Failure::Failed(format!("there is no folder {folder} to write {file} into")));
     }
     // Gone again at once.
-    draft(path).map(drop)
+    draft(&target).map(drop).map_err(|error| cannot_write(path, &error))
 }
 
 /// [`check_place`] of a file that may not be asked for.
@@ -46,38 +76,41 @@ pub fn check_place_of(path: &Option<PathBuf>) -> Result<(), Failure> {
 }
 
 /// A temporary file beside the one that it becomes.
-fn draft(path: &Path) -> Result<tempfile::NamedTempFile, Failure> {
+fn draft(target: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     // A temporary file is private by default; what it becomes has the rights of the file that it replaces, or of any new one.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let rights = path.metadata().map_or_else(|_| PermissionsExt::from_mode(0o666), |found| found.permissions());
+        let rights = target.metadata().map_or_else(|_| PermissionsExt::from_mode(0o666), |found| found.permissions());
         builder.permissions(rights);
     }
-    builder.tempfile_in(folder(path)).map_err(|error| cannot_write(path, &error))
+    builder.tempfile_in(folder(target))
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    // The kind alone: what else the error tells is of the temporary file.
-    Failure::Failed(format!("{} cannot be written: {}", path.display(), error.kind()))
+    // Without what the error tells of the temporary file.
+    let reason = match error.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code).to_string(),
+        None => error.kind().to_string(),
+    };
+    Failure::Failed(format!("{} cannot be written: {reason}", path.display()))
 }
 
 /// Writes a file as a whole or not at all, through a temporary file beside it; `-` is stdout. A link is followed.
 pub fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     let refused = |error: std::io::Error| cannot_write(path, &error);
-    if path.as_os_str() == STDOUT {
-        return match std::io::stdout().lock().write_all(contents) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::Closed),
-            done => done.map_err(refused),
-        };
-    }
-    if is_special(path) {
-        return std::fs::write(path, contents).map_err(refused);
-    }
-    // Where there is no file yet, there is no link to follow.
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut file = draft(&target)?;
+    let target = match Place::of(path) {
+        Place::Stdout => {
+            return match std::io::stdout().lock().write_all(contents) {
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::Closed),
+                done => done.map_err(refused),
+            };
+        }
+        Place::Special => return std::fs::write(path, contents).map_err(refused),
+        Place::File(target) => target,
+    };
+    let mut file = draft(&target).map_err(refused)?;
     #[cfg(unix)]
     if let Ok(found) = target.metadata() {
         // Whatever the mask of this process takes away.

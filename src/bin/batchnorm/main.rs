@@ -93,7 +93,8 @@ fn refused(error: &clap::Error) -> ExitCode {
         .collect();
     let told = told.join(" ").replace(" tip: ", "; ");
     // The command that was meant, where there is such a one.
-    let command = std::env::args().nth(1).filter(|word| Arguments::command().find_subcommand(word).is_some());
-    let command = command.map(|word| format!(" {word}")).unwrap_or_default();
+    let word = std::env::args_os().nth(1);
+    let command = word.and_then(|word| Arguments::command().find_subcommand(word).map(|found| format!(" {found}")));
+    let command = command.unwrap_or_default();
     Failure::Usage(format!("{told}; `batchnorm{command} --help` tells more")).report()
 }

@@ -1,7 +1,8 @@
-//! What goes to stdout, and the progress bar on stderr.
+//! What goes to stdout, or to stderr where stdout is taken by a file, and the progress bar on stderr.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
@@ -9,8 +10,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::Failure;
 
-/// Writes a line to stdout.
+/// Whether stdout is a file's, asked for as `-`.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Leaves stdout to a file; returns whether it had been left to another before.
+pub fn leave_stdout() -> bool {
+    TAKEN.swap(true, Ordering::Relaxed)
+}
+
+/// Writes a line to stdout, or to stderr where stdout is a file's.
 pub fn line(text: impl Display) -> Result<(), Failure> {
+    if TAKEN.load(Ordering::Relaxed) {
+        eprintln!("{text}");
+        return Ok(());
+    }
     match writeln!(std::io::stdout().lock(), "{text}") {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::Closed),

@@ -52,7 +52,7 @@ pub struct Arguments {
     /// Forget what was measured for this adapter
     #[arg(long, conflicts_with_all = ["dry_run", "json"])]
     reset: bool,
-    /// Write what was found as JSON
+    /// Write what was found as JSON; - for stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Print neither tables nor progress
@@ -181,7 +181,7 @@ pub async fn tune(arguments: &Arguments) -> Result<(), Failure> {
 /// The adapter that is meant. No file is read for it, since a tuning is given; measuring begins at the built-in table.
 async fn open(word: Option<&str>) -> Result<Gpu, Failure> {
     let options = Options { tuning: Some(Tuning::for_device(&DeviceFacts::FLOOR)), ..Options::default() };
-    Ok(Gpu::select_with(word, wgpu::Limits::default(), options).await?)
+    Ok(Gpu::select_with(word, wgpu::Limits::default(), options).await?.self_checked().await?)
 }
 
 fn reset(arguments: &Arguments, file: &TuningFile, gpu: &Gpu, adapter: &wgpu::AdapterInfo) -> Result<(), Failure> {

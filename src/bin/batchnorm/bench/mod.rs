@@ -76,7 +76,7 @@ pub struct Arguments {
     seed: u64,
     #[command(flatten)]
     device: device::Arguments,
-    /// Write the figures as JSON
+    /// Write the figures as JSON; - for stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write a report as a page that needs nothing else; adds a series of sizes and a check by random cases

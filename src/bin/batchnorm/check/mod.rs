@@ -52,7 +52,7 @@ pub struct Arguments {
     count: u32,
     #[command(flatten)]
     device: device::Arguments,
-    /// Write what was found as JSON
+    /// Write what was found as JSON; - for stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the worst error by adapter, operation, type and layout as a page that needs nothing else
@@ -138,7 +138,10 @@ impl Arguments {
 /// An adapter as other commands would use it; of one that computes wrong anyway, the cases tell more.
 async fn open(word: Option<&str>) -> Result<Gpu, Failure> {
     let gpu = Gpu::select(word).await?;
-    Ok(gpu.self_checked().await.unwrap_or(gpu))
+    Ok(gpu.self_checked().await.unwrap_or_else(|error| {
+        eprintln!("note: {error}");
+        gpu
+    }))
 }
 
 /// The cases of a folder, on one adapter or on the CPU.

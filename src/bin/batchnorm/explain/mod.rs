@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Adapter by index, part of its name, or backend; the best one by default, and none is needed
     #[arg(long, value_name = "WORD")]
     adapter: Option<String>,
-    /// Write the plan as JSON
+    /// Write the plan as JSON; - for stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Print nothing but errors
@@ -233,7 +233,9 @@ fn in_words(error: &Error) -> String {
         Error::TooFewValues { .. } => too_few_values(),
         Error::DeviceLimit { what, needed, limit, name } if name.ends_with("_size") => {
             let (needed, limit) = (bytes(needed), bytes(limit));
-            format!("{what} needs {needed} and this device allows {limit} ({name}): split the batch")
+            // What has an entry for each channel is as large in every part of a batch.
+            let advice = if what.ends_with("the tensor") { ": split the batch" } else { "" };
+            format!("{what} needs {needed} and this device allows {limit} ({name}){advice}")
         }
         ref other => other.to_string(),
     }

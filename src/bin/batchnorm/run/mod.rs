@@ -72,7 +72,7 @@ pub struct Arguments {
     all: bool,
     #[command(flatten)]
     device: device::Arguments,
-    /// Write the figures as JSON
+    /// Write the figures as JSON; - for stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Print nothing but errors
@@ -101,6 +101,10 @@ impl Mode {
     }
 }
 
+/// Why `--momentum` is refused.
+const FOLLOWS_NOTHING: &str = "--momentum weighs a batch in running statistics, and none follow here: that takes --mode \
+                               training, and --state with running statistics or --state-out";
+
 /// Normalises.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = arguments.settings.config()?;
@@ -117,6 +121,9 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
         state.batches = state.batches.or(Some(0));
     }
     complete(&mut config, arguments, &state);
+    if arguments.settings.momentum.is_some() && !config.running_update {
+        return Err(Failure::Usage(FOLLOWS_NOTHING.to_owned()));
+    }
     // What the device computes with is the tensor as it stores it.
     let x = decode(&encode(values.iter().copied(), config.dtype), config.dtype);
 
@@ -165,9 +172,9 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
         state: &outcome.state,
         compared,
     };
-    let wrong = report.compared.iter().find(|compared| !compared.verdict.passed());
+    let withheld = withheld(&report);
     // Wrong results never become files; and what was asked for is written before it is told, which a closed pipe can stop.
-    if wrong.is_none() {
+    if withheld.is_none() {
         write(arguments, &shape, &outcome, state_file.as_deref())?;
     }
     if let Some(path) = &arguments.json {
@@ -178,26 +185,30 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if !arguments.quiet {
         report.print()?;
-        let written = [&arguments.out, &arguments.state_out].into_iter().flatten().filter(|_| wrong.is_none());
-        for path in written.filter(|path| path.as_os_str() != json::STDOUT) {
+        let written = [&arguments.out, &arguments.state_out].into_iter().flatten().filter(|_| withheld.is_none());
+        for path in written.filter(|path| !json::is_stdout(path)) {
             output::line(format_args!("wrote {}", path.display()))?;
         }
     }
-    match wrong {
-        Some(wrong) => {
-            let reason = notes::overflow(&shape, &x).unwrap_or_default();
-            Err(Failure::Failed(format!("the result is wrong, so nothing was written: {wrong}{reason}")))
-        }
-        None => Ok(()),
+    withheld.map_or(Ok(()), |sentence| Err(Failure::Failed(sentence)))
+}
+
+/// Why neither output nor state are written, if they are not.
+fn withheld(report: &Report) -> Option<String> {
+    if let Some(wrong) = report.compared.iter().find(|compared| !compared.verdict.passed()) {
+        let reason = match report.arguments.mode {
+            Mode::Training => notes::overflow(&report.before).unwrap_or_default(),
+            Mode::Inference => String::new(),
+        };
+        return Some(format!("the result is wrong, so neither output nor state was written: {wrong}{reason}"));
     }
+    // A state that is not finite would spoil all that follows.
+    report.arguments.state_out.as_ref()?;
+    notes::spoiled(report.state).map(|sentence| format!("{sentence}, so neither output nor state was written"))
 }
 
 /// Writes the output and the state, as far as they are asked for.
 fn write(arguments: &Arguments, shape: &Shape, outcome: &Outcome, file: Option<&[u8]>) -> Result<(), Failure> {
-    // Before anything is written: a state that is not finite would spoil all that follows.
-    if let (Some(path), Some(sentence)) = (&arguments.state_out, notes::spoiled(&outcome.state)) {
-        return Err(Failure::Failed(format!("{sentence}, so {} was not written", path.display())));
-    }
     if let Some(path) = &arguments.out {
         let y = ndarray::ArrayViewD::from_shape(shape.dimensions(), &outcome.y)
             .map_err(|error| Failure::Failed(error.to_string()))?;
@@ -234,17 +245,14 @@ fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.settings.momentum.is_some()
         && (arguments.mode == Mode::Inference || (arguments.state.is_none() && arguments.state_out.is_none()))
     {
-        return usage(
-            "--momentum weighs a batch in running statistics, and none follow here: that takes --mode training with \
-             --state or --state-out",
-        );
+        return usage(FOLLOWS_NOTHING);
     }
     for (option, path, ending) in
         [("--out", &arguments.out, "npy"), ("--state-out", &arguments.state_out, "safetensors")]
     {
         let named = |path: &PathBuf| path.extension().is_some_and(|has| has.eq_ignore_ascii_case(ending));
         match path {
-            Some(path) if path.as_os_str() != json::STDOUT && !named(path) => {
+            Some(path) if !json::is_no_file(path) && !named(path) => {
                 return usage(&format!("{option} writes .{ending}; {} is named otherwise", path.display()));
             }
             _ => {}

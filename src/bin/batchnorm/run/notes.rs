@@ -1,8 +1,8 @@
 //! What a user must know of a run that is right by arithmetic and yet not what was wanted.
 
 use ndarray::ArrayD;
-use wgpu_batchnorm::Shape;
 use wgpu_batchnorm::host::State;
+use wgpu_batchnorm::{Shape, reference};
 
 /// Channels named one by one.
 const NAMED: usize = 8;
@@ -36,16 +36,14 @@ pub fn not_finite(shape: &Shape, read: &ArrayD<f32>, x: &[f32], y: &[f32]) -> Op
     ))
 }
 
-/// Whether squares of the deviations of x overflow f32, and what to do.
-pub fn overflow(shape: &Shape, x: &[f32]) -> Option<String> {
-    let largest = x.iter().filter(|v| v.is_finite()).fold(0f32, |most, v| most.max(v.abs()));
-    let square = f64::from(largest) * f64::from(largest) * f64::from(shape.values_per_channel());
-    (square > f64::from(f32::MAX)).then(|| {
-        format!(
-            "; values up to {largest:e} are here, and the sum of the squares of a channel overflows f32 (3.4e38): scale \
-             the input down, which normalisation takes back"
-        )
-    })
+/// Whether the squares of the deviations of a channel sum up to more than f32 holds, and what to do.
+pub fn overflow(batch: &reference::Moments) -> Option<String> {
+    let squares = batch.variance.iter().map(|variance| variance * batch.count as f64);
+    let (channel, _) = squares.enumerate().find(|(_, sum)| *sum > f64::from(f32::MAX))?;
+    Some(format!(
+        "; the squares of the deviations of channel {channel} sum up to more than f32 holds (3.4e38): scale the input \
+         down, which normalisation takes back"
+    ))
 }
 
 /// The first running statistic that is not finite.

@@ -37,9 +37,9 @@ fn finish(g: Gradient, quad: u32, fetched: Fetched) -> vec4<bool> {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn backward_input(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    look_through_window();
+    read_parameters();
     let index = workgroup_index(id);
-    if (index >= parameters.workgroups) {
+    if (index >= uniform_parameters.workgroups) {
         return;
     }
     apply_part(index, lane);

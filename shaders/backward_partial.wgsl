@@ -65,9 +65,9 @@ fn write_record(index: u32, record: vec2<f32>) {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn backward_partial(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    look_through_window();
+    read_parameters();
     let index = workgroup_index(id);
-    if (index >= parameters.workgroups) {
+    if (index >= uniform_parameters.workgroups) {
         return;
     }
     reduce_part(index, lane);

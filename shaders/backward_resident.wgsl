@@ -3,17 +3,13 @@
 // dbeta = Σ dz      dgamma = inverse_std · Σ dz · (x − mean)      with dz = dy, or dy where z > 0
 // training  dx = gamma · inverse_std · (dz − dbeta / m − (x − mean) · inverse_std · dgamma / m)
 // frozen    dx = gamma · inverse_std · dz
-// grid: see the resident_* part that is joined; a line that names BLOCK is written once for each block of a lane
+// grid: see the resident_* part that is joined, in one dimension, so that no lane leaves early; a line that names BLOCK is written once for each block of a lane
 // reads  x, dy [outer, channels, inner]; statistics, gamma, beta [channels]
 // writes  dx, dresidual like x; writes or adds to  dgamma, dbeta [channels]
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn backward_resident(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    look_through_window();
-    let index = workgroup_index(id);
-    if (index >= parameters.workgroups) {
-        return;
-    }
-    let tile = tile_of(index, lane);
+    read_parameters();
+    let tile = tile_of(id.x, lane);
     let place_BLOCK = place_of(tile, lane, BLOCKu);
     let present_BLOCK = present(tile, lane, BLOCKu);
     let x_BLOCK = load_x(place_BLOCK);
@@ -25,7 +21,7 @@ fn backward_resident(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invoca
     var dy_centred = vec4<f32>(0.0);
     dy += select(vec4<f32>(0.0), dz_BLOCK, present_BLOCK);
     dy_centred += select(vec4<f32>(0.0), dz_BLOCK * centred(n, x_BLOCK), present_BLOCK);
-    let totals = totals_of(dy, dy_centred, lane);
+    let totals = totals_of(dy, dy_centred, lane, 0u);
 
     let inverse = inverse_stds(tile.channel);
     let dgamma = inverse * totals.b;

@@ -11,8 +11,9 @@ fn read_record(slot: u32, channel: u32) -> Moments {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    read_parameters();
     let index = workgroup_index(id);
-    if (index >= parameters.workgroups) {
+    if (index >= uniform_parameters.workgroups) {
         return;
     }
     let lanes_y = WORKGROUP_SIZE / LANES_X;

@@ -76,9 +76,9 @@ fn write_record(index: u32, record: Moments) {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn moments_partial(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    look_through_window();
+    read_parameters();
     let index = workgroup_index(id);
-    if (index >= parameters.workgroups) {
+    if (index >= uniform_parameters.workgroups) {
         return;
     }
     reduce_part(index, lane);

@@ -6,8 +6,9 @@
 // updates  running_mean, running_variance [channels]; batches [1], u32
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn running_update(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    read_parameters();
     let index = workgroup_index(id);
-    if (index >= parameters.workgroups) {
+    if (index >= uniform_parameters.workgroups) {
         return;
     }
     let weight = new_value_weight();

@@ -2,17 +2,13 @@
 // written once.
 // mean = K + d, variance = Σ (x − mean)² / m      y = activation(((x − K) − d) · (gamma · inverse_std) + beta (+ residual))
 // What is held is gone through twice: K is the mean as a first sum has it, d what that lacks.
-// grid: see the resident_* part that is joined; a line that names BLOCK is written once for each block of a lane
+// grid: see the resident_* part that is joined, in one dimension, so that no lane leaves early; a line that names BLOCK is written once for each block of a lane
 // reads  x, residual [outer, channels, inner]; gamma, beta [channels]
 // writes  y like x; saved [channels] × (K, d, inverse_std, variance)
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn training_resident(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    look_through_window();
-    let index = workgroup_index(id);
-    if (index >= parameters.workgroups) {
-        return;
-    }
-    let tile = tile_of(index, lane);
+    read_parameters();
+    let tile = tile_of(id.x, lane);
     let place_BLOCK = place_of(tile, lane, BLOCKu);
     let present_BLOCK = present(tile, lane, BLOCKu);
     let x_BLOCK = load_x(place_BLOCK);
@@ -20,13 +16,13 @@ fn training_resident(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invoca
     let first = first_of(tile);
     var sum = vec4<f32>(0.0);
     sum += select(vec4<f32>(0.0), rounded(x_BLOCK - first), present_BLOCK);
-    let anchor = opaque(first + totals_of(sum, vec4<f32>(0.0), lane).a / values);
+    let anchor = opaque(first + totals_of(sum, vec4<f32>(0.0), lane, 0u).a / values);
     var rest = vec4<f32>(0.0);
     var square = vec4<f32>(0.0);
     let a_BLOCK = select(vec4<f32>(0.0), rounded(x_BLOCK - anchor), present_BLOCK);
     rest += a_BLOCK;
     square += a_BLOCK * a_BLOCK;
-    let totals = totals_of(rest, square, lane);
+    let totals = totals_of(rest, square, lane, 1u);
     let offset = totals.a / values;
     // Rounding can take it below zero; NaN is not below zero and so stays.
     let m2 = totals.b - totals.a * offset;

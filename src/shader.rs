@@ -48,7 +48,7 @@ pub fn text(program: &Program) -> String {
                 }
                 Walk::Rows => {
                     add(if kernel == MomentsPartial { part!("rows_of_moments") } else { part!("rows_of_sums") });
-                    add(&each_block(part!("reduce_rows"), program.blocks));
+                    add(&written_out(part!("reduce_rows"), "BLOCK", program.blocks));
                     add(part!("write_column"));
                 }
                 Walk::Columns | Walk::Groups => {
@@ -61,14 +61,20 @@ pub fn text(program: &Program) -> String {
         (TrainingResident | BackwardResident, Some(walk)) => {
             add(if program.access == Access::Element { part!("unit_element") } else { part!("unit_quad") });
             add(part!("totals"));
-            add(if walk == Walk::Along { part!("resident_along") } else { part!("resident_columns") });
+            if walk == Walk::Along {
+                let sums = resident_sums(program);
+                add(&format!("const SUMS = {sums}u;"));
+                add(&written_out(part!("resident_along"), "TERM", sums));
+            } else {
+                add(part!("resident_columns"));
+            }
         }
-        (_, Some(Walk::Along)) => add(&each_block(part!("apply_along"), program.trip)),
+        (_, Some(Walk::Along)) => add(&written_out(part!("apply_along"), "BLOCK", program.trip)),
         // No plan has an elementwise kernel that goes so.
         (_, Some(Walk::Lanes)) => {}
-        (_, Some(Walk::Rows)) => add(&each_block(part!("apply_rows"), program.blocks)),
+        (_, Some(Walk::Rows)) => add(&written_out(part!("apply_rows"), "BLOCK", program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
-        (_, Some(Walk::Columns)) => add(&each_block(part!("apply_columns"), program.trip)),
+        (_, Some(Walk::Columns)) => add(&written_out(part!("apply_columns"), "BLOCK", program.trip)),
         (MomentsMerge | BackwardMerge, None) => add(part!("tree")),
         (_, None) => {}
     }
@@ -155,16 +161,21 @@ pub fn is_read_write(program: &Program, argument: Argument, written: bool) -> bo
     written || program.shared || argument.is_scratch()
 }
 
-/// A part with each line that names BLOCK written once for each block, AFTER being the next one, and the first after the
-/// last: registers have no index.
-fn each_block(part: &str, blocks: u32) -> String {
-    let names_block = |line: &str| line.split("//").next().is_some_and(|code| code.contains("BLOCK"));
-    let written_out = part.lines().flat_map(|line| {
-        let times = if names_block(line) { blocks } else { 1 };
-        let after = move |block: u32| ((block + 1) % blocks).to_string();
-        (0..times).map(move |block| line.replace("BLOCK", &block.to_string()).replace("AFTER", &after(block)))
+/// A part with each line that has the name in its code written so many times, a number in place of the name and the next
+/// one, or the first after the last, in place of AFTER: registers have no index.
+fn written_out(part: &str, name: &str, times: u32) -> String {
+    let has_name = |line: &str| line.split("//").next().is_some_and(|code| code.contains(name));
+    let lines = part.lines().flat_map(|line| {
+        let numbers = 0..if has_name(line) { times } else { 1 };
+        let after = move |number: u32| ((number + 1) % times).to_string();
+        numbers.map(move |number| line.replace(name, &number.to_string()).replace("AFTER", &after(number)))
     });
-    written_out.collect::<Vec<_>>().join("\n")
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Sums that each lane of a resident workgroup adds up: those of all lanes, where that costs no more than to meet twice.
+fn resident_sums(program: &Program) -> u32 {
+    if program.workgroup_size > 64 { 16 } else { program.workgroup_size }
 }
 
 fn uses_lanes_x(program: &Program) -> bool {
@@ -185,7 +196,7 @@ fn kernel_text(program: &Program) -> String {
         Kernel::BackwardInput => include_str!("../shaders/backward_input.wgsl"),
         Kernel::BackwardResident => include_str!("../shaders/backward_resident.wgsl"),
     };
-    if program.kernel.is_resident() { each_block(text, program.blocks) } else { text.to_owned() }
+    if program.kernel.is_resident() { written_out(text, "BLOCK", program.blocks) } else { text.to_owned() }
 }
 
 /// How a tensor is read, and how it is written where it is.
@@ -213,7 +224,7 @@ fn declare_overrides(program: &Program, text: &mut String) {
 }
 
 fn declare_bindings(program: &Program, text: &mut String) {
-    text.push_str("@group(0) @binding(0) var<uniform> parameters: Parameters;\n");
+    text.push_str("@group(0) @binding(0) var<uniform> uniform_parameters: Parameters;\n");
     for (index, (argument, written)) in program.arguments().into_iter().enumerate() {
         let access = if is_read_write(program, argument, written) { "read_write" } else { "read" };
         let element = match argument {

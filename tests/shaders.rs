@@ -451,7 +451,7 @@ fn every_program_translates_to_the_language_of_every_back_end() {
 fn binds(built: &Built) -> Result<(), String> {
     let program = &built.program;
     let arguments = program.arguments();
-    let mut expected = BTreeMap::from([(0, ("parameters", false, false))]);
+    let mut expected = BTreeMap::from([(0, ("uniform_parameters", false, false))]);
     for (index, (argument, written)) in arguments.iter().enumerate() {
         let read_write = shader::is_read_write(program, *argument, *written);
         expected.insert(index as u32 + 1, (argument.name(), true, read_write));

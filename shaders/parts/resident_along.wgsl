@@ -44,27 +44,26 @@ fn first_of(tile: Tile) -> vec4<f32> {
     return vec4<f32>(load_x(Place(tile.first)).x);
 }
 
-const SUMS = 16u;
 var<workgroup> lanes: array<vec2<f32>, WORKGROUP_SIZE>;
-var<workgroup> sums: array<vec2<f32>, SUMS>;
+var<workgroup> sums: array<vec2<f32>, 2u * SUMS>;
 
-// The sums of all lanes and strands, for every lane: some lanes take every so many of the lanes, and each lane takes all
-// of those. Two barriers do, at the price of a few reads more than in a tree.
-fn totals_of(a: vec4<f32>, b: vec4<f32>, lane: u32) -> Totals {
-    let span = min(WORKGROUP_SIZE, select(8u, SUMS, WORKGROUP_SIZE > 64u));
-    lanes[lane] = vec2<f32>((a.x + a.y) + (a.z + a.w), (b.x + b.y) + (b.z + b.w));
-    workgroupBarrier();
-    if (lane < span) {
-        var sum = lanes[lane];
-        for (var other = span; other < WORKGROUP_SIZE; other += span) {
-            sum += lanes[lane + other];
+// The sums of all lanes and strands, for every lane; of a first and of a second time, so that none waits for those who still
+// read. Where lanes are more than SUMS, some take every so many of them. A line that names TERM is written once for each sum:
+// llvmpipe reads a place that it knows for all lanes at once.
+fn totals_of(a: vec4<f32>, b: vec4<f32>, lane: u32, time: u32) -> Totals {
+    var sum = vec2<f32>((a.x + a.y) + (a.z + a.w), (b.x + b.y) + (b.z + b.w));
+    if (WORKGROUP_SIZE > SUMS) {
+        lanes[lane] = sum;
+        workgroupBarrier();
+        for (var other = lane + SUMS; other < WORKGROUP_SIZE; other += SUMS) {
+            sum += lanes[other];
         }
-        sums[lane] = sum;
+    }
+    if (lane < SUMS) {
+        sums[time * SUMS + lane] = sum;
     }
     workgroupBarrier();
-    var total = sums[0];
-    for (var other = 1u; other < span; other += 1u) {
-        total += sums[other];
-    }
+    var total = vec2<f32>(0.0);
+    total += sums[time * SUMS + TERMu];
     return Totals(vec4<f32>(total.x), vec4<f32>(total.y));
 }

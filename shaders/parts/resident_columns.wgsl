@@ -43,7 +43,7 @@ var<workgroup> lanes: array<Totals, WORKGROUP_SIZE>;
 var<workgroup> sums: array<Totals, LANES_X>;
 
 // The sums of all lanes of a column, for each of them; a lane's strands are four channels and stay apart.
-fn totals_of(a: vec4<f32>, b: vec4<f32>, lane: u32) -> Totals {
+fn totals_of(a: vec4<f32>, b: vec4<f32>, lane: u32, time: u32) -> Totals {
     var total = Totals(a, b);
     if (LANES_X == WORKGROUP_SIZE) {
         return total;

@@ -48,7 +48,7 @@ pub fn text(program: &Program) -> String {
                 }
                 Walk::Rows => {
                     add(if kernel == MomentsPartial { part!("rows_of_moments") } else { part!("rows_of_sums") });
-                    add(&written_out(part!("reduce_rows"), "BLOCK", program.blocks));
+                    add(&along_rows(part!("reduce_rows"), program.blocks));
                     add(part!("write_column"));
                 }
                 Walk::Columns | Walk::Groups => {
@@ -72,7 +72,7 @@ pub fn text(program: &Program) -> String {
         (_, Some(Walk::Along)) => add(&written_out(part!("apply_along"), "BLOCK", program.trip)),
         // No plan has an elementwise kernel that goes so.
         (_, Some(Walk::Lanes)) => {}
-        (_, Some(Walk::Rows)) => add(&written_out(part!("apply_rows"), "BLOCK", program.blocks)),
+        (_, Some(Walk::Rows)) => add(&along_rows(part!("apply_rows"), program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
         (_, Some(Walk::Columns)) => add(&written_out(part!("apply_columns"), "BLOCK", program.trip)),
         (MomentsMerge | BackwardMerge, None) => add(part!("tree")),
@@ -161,16 +161,27 @@ pub fn is_read_write(program: &Program, argument: Argument, written: bool) -> bo
     written || program.shared || argument.is_scratch()
 }
 
-/// A part with each line that has the name in its code written so many times, a number in place of the name and the next
-/// one, or the first after the last, in place of AFTER: registers have no index.
+/// A part with each line that has the name in its code written so many times, a number in place of the name: registers have
+/// no index.
 fn written_out(part: &str, name: &str, times: u32) -> String {
+    written_out_by(part, name, times, |line, number| line.replace(name, &number.to_string()))
+}
+
+fn written_out_by(part: &str, name: &str, times: u32, numbered: impl Fn(&str, u32) -> String) -> String {
     let has_name = |line: &str| line.split("//").next().is_some_and(|code| code.contains(name));
-    let lines = part.lines().flat_map(|line| {
-        let numbers = 0..if has_name(line) { times } else { 1 };
-        let after = move |number: u32| ((number + 1) % times).to_string();
-        numbers.map(move |number| line.replace(name, &number.to_string()).replace("AFTER", &after(number)))
-    });
+    let numbers = |line: &str| 0..if has_name(line) { times } else { 1 };
+    let lines = part.lines().flat_map(|line| numbers(line).map(|number| numbered(line, number)).collect::<Vec<_>>());
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A walk along rows. All registers of all columns move in each trip in which columns enter or leave, so that these are as many
+/// at a time as comes out even, up to four.
+fn along_rows(part: &str, blocks: u32) -> String {
+    let turn = [4, 2].into_iter().find(|&turn| blocks.is_multiple_of(turn)).unwrap_or(1);
+    let part = written_out(&part.replace("TURN", &turn.to_string()), "ENTER", turn);
+    written_out_by(&part, "BLOCK", blocks, |line, block| {
+        line.replace("BLOCK", &block.to_string()).replace("AFTER", &((block + turn) % blocks).to_string())
+    })
 }
 
 /// Sums that each lane of a resident workgroup adds up: those of all lanes, where that costs no more than to meet twice.

@@ -1,7 +1,8 @@
 // Rows of `columns` quads after which the channels repeat, swept in the order of memory: each lane holds what several
 // columns need in registers, a workgroup's width apart. For processors that fetch ahead along memory, where a walk down
-// single columns would wait for every line. A line that names BLOCK is written once for each column of a lane, AFTER being
-// the next one; registers have no index, so what the columns need enters at block 0 while all turn.
+// single columns would wait for every line. A line that names BLOCK is written once for each column of a lane; registers have
+// no index, so what the columns need enters at the first TURN blocks, a line that names ENTER for each, while all turn by as
+// many: AFTER comes to BLOCK.
 // workgroup → part (rows_per_part rows) and group of GROUP columns
 // Overrides: ALIGNED is true where every group is full and every row complete.
 fn apply_part(index: u32, lane: u32) {
@@ -15,10 +16,10 @@ fn apply_part(index: u32, lane: u32) {
     // A loop that ends with its condition: a processor that runs lanes under a mask would enter once more in vain.
     var slot = lane;
     loop {
-        prepared_0 = prepare4(channels_of(min(first_column + slot, stride - 1u)));
+        prepared_ENTER = prepare4(channels_of(min(first_column + slot + ENTERu * WORKGROUP_SIZE, stride - 1u)));
         let turning_BLOCK = prepared_BLOCK;
         prepared_BLOCK = turning_AFTER;
-        slot += WORKGROUP_SIZE;
+        slot += TURNu * WORKGROUP_SIZE;
         if (slot >= GROUP) {
             break;
         }

@@ -12,6 +12,10 @@ fn lane_record(lane: u32, width: u32) -> Record {
 
 fn combine_lanes(mine: Total, lane: u32, kept: u32) -> Record {
     var record = combine_strands(mine);
+    // Mesa does not see that the loop would end at once, and a barrier costs where it is never met.
+    if (kept == WORKGROUP_SIZE) {
+        return record;
+    }
     for (var width = WORKGROUP_SIZE; width > kept;) {
         let span = max(width / 4u, kept);
         if (lane < width) {

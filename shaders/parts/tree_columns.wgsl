@@ -5,6 +5,9 @@ var<workgroup> lanes: array<Total, WORKGROUP_SIZE>;
 
 fn combine_columns(mine: Total, lane: u32, kept: u32) -> Total {
     var total = mine;
+    if (kept == WORKGROUP_SIZE) {
+        return total;
+    }
     for (var span = WORKGROUP_SIZE / 2u; span >= kept; span /= 2u) {
         lanes[lane] = total;
         workgroupBarrier();

@@ -146,8 +146,8 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     {
         list.push(("ALIGNED", f64::from(u8::from(program.aligned))));
     }
-    if program.kernel.prepares() {
-        list.push(("QUAD_CHANNELS", f64::from(program.quad_channels)));
+    if program.tells_planes() {
+        list.push(("QUAD_PLANES", f64::from(program.quad_planes)));
     }
     if program.kernel == Kernel::RunningUpdate {
         list.push(("UNBIASED", f64::from(u8::from(program.unbiased))));

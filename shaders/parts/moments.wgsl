@@ -55,6 +55,11 @@ fn strand(a: Moments4, i: u32) -> Moments {
     return Moments(a.count[i], a.anchor[i], a.offset[i], a.m2[i]);
 }
 
+// The strands where the mask is set, and empty ones elsewhere.
+fn only(a: Moments4, mask: vec4<bool>) -> Moments4 {
+    return Moments4(select(vec4<u32>(0u), a.count, mask), a.anchor, a.offset, a.m2);
+}
+
 fn combine_strands(a: Moments4) -> Moments {
     let pairs = combine(a, Moments4(a.count.zwzw, a.anchor.zwzw, a.offset.zwzw, a.m2.zwzw));
     return strand(combine(pairs, Moments4(pairs.count.yyyy, pairs.anchor.yyyy, pairs.offset.yyyy, pairs.m2.yyyy)), 0u);

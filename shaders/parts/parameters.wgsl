@@ -15,7 +15,7 @@ struct Parameters {
     planes_per_part: u32,
     phases: u32,          // planes o and o + phases start at the same place of a quad
     chunk: u32,           // quads of a plane that one part covers
-    chunks: u32,          // parts that share a plane
+    chunks: u32,          // parts that share a plane; across planes, quads that one reaches into, at most
     columns: u32,         // quads of a row: the distance after which channels repeat
     rows: u32,
     rows_per_part: u32,

@@ -1,12 +1,12 @@
 // What the kernel prepares of a channel, for the four elements of a quad, whose channels follow each other.
-// Overrides: QUAD_CHANNELS is how many channels a quad can have: 1, 2 (the first and the last element's) or 4.
+// Overrides: QUAD_PLANES is how many planes a quad can reach into: 1, 2 (the first and the last element's) or 4.
 fn prepare4(channel: vec4<u32>) -> Prepared {
     let a = prepare(channel.x);
-    if (QUAD_CHANNELS == 1u) {
+    if (QUAD_PLANES == 1u) {
         return a;
     }
     let d = prepare(channel.w);
-    if (QUAD_CHANNELS == 2u) {
+    if (QUAD_PLANES == 2u) {
         return either(a, d, channel == vec4<u32>(channel.x));
     }
     let ab = either(a, prepare(channel.y), vec4<bool>(true, false, true, false));

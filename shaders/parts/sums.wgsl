@@ -27,6 +27,11 @@ fn strand(a: Sums4, i: u32) -> vec2<f32> {
     return vec2<f32>(a.dy[i], a.dy_centred[i]);
 }
 
+// The strands where the mask is set, and empty ones elsewhere.
+fn only(a: Sums4, mask: vec4<bool>) -> Sums4 {
+    return Sums4(select(vec4<f32>(0.0), a.dy, mask), select(vec4<f32>(0.0), a.dy_centred, mask));
+}
+
 fn combine_strands(a: Sums4) -> vec2<f32> {
     let pairs = Sums4(a.dy + a.dy.zwzw, a.dy_centred + a.dy_centred.zwzw);
     return strand(Sums4(pairs.dy + pairs.dy.yyyy, pairs.dy_centred + pairs.dy_centred.yyyy), 0u);

@@ -18,8 +18,8 @@ pub const STRETCH_ELEMENTS: u32 = 2 << 20;
 /// binding limit.
 const LONGEST_STRETCH_ELEMENTS: u64 = 31 << 20;
 
-/// Rows that keep the records of a part, 16 bytes a column element, below a hundredth of what it reads.
-const ROWS_PER_RECORD: u64 = 400;
+/// Quads that keep a record, 16 bytes as they are, below a hundredth of what is read for it.
+const QUADS_PER_RECORD: u64 = 100;
 
 /// Rows of a part along rows, at least: what is prepared for a column, or left of it, is paid for by so many quads.
 const ROWS_PER_PART: u64 = 128;
@@ -100,6 +100,18 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 fn period_quads(shape: &Shape) -> u64 {
     let row = u64::from(shape.channels()) * u64::from(shape.inner());
     row / greatest_common_divisor(row, 4)
+}
+
+/// Quads that a plane reaches into, at most: where planes follow each other, one can begin at any multiple of what `inner`
+/// and a quad have in common.
+fn quads_of_plane(inner: u32) -> u32 {
+    let last_beginning = 4 - (1 << inner.trailing_zeros().min(2));
+    (last_beginning + inner).div_ceil(4)
+}
+
+/// Records of a row of so many columns: one for each quad of each plane.
+fn records_per_row(shape: &Shape, columns: u64) -> u64 {
+    4 * columns / u64::from(shape.inner()) * u64::from(quads_of_plane(shape.inner()))
 }
 
 /// Quads per row for a walk down columns: the period, repeated until a row fills the lanes evenly.
@@ -273,7 +285,8 @@ impl Geometry {
         let lanes_x = Self::lanes_x(columns, lanes, tuning.column_rows);
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
         let groups = columns.div_ceil(u64::from(lanes_x));
-        let parts = parts_wanted(rows * u64::from(lanes_x), groups, tuning).min((rows / ROWS_PER_RECORD).max(1));
+        let most = rows * columns / (QUADS_PER_RECORD * records_per_row(shape, columns));
+        let parts = parts_wanted(rows * u64::from(lanes_x), groups, tuning).min(most.max(1));
         let wanted = rows.div_ceil(parts);
         Self::across(Walk::Columns, shape, columns, lanes, [lanes_x, 1], wanted)
     }
@@ -291,12 +304,12 @@ impl Geometry {
     /// A walk over rows of columns, in parts of about as many rows as are wanted.
     fn across(walk: Walk, shape: &Shape, columns: u64, lanes: u32, [lanes_x, blocks]: [u32; 2], wanted: u64) -> Self {
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
-        let copies = 4 * columns / u64::from(shape.channels());
-        let rows_per_part = rows_per_part(wanted, rows, 4 * columns, 64 * columns, shape);
+        let records = records_per_row(shape, columns);
+        let rows_per_part = rows_per_part(wanted, rows, 4 * columns, 16 * records, shape);
         let parts = (rows as u32).div_ceil(rows_per_part);
         let groups = columns.div_ceil(u64::from(lanes_x * blocks)) as u32;
         // So many that a reduction refuses them, where they are more than a word counts; others leave none.
-        let slots = (u64::from(parts) * copies).min(u32::MAX.into()) as u32;
+        let slots = (u64::from(parts) * records / u64::from(shape.channels())).min(u32::MAX.into()) as u32;
         let (columns, rows) = (columns as u32, rows as u32);
         let aligned = match walk {
             Walk::Rows => {
@@ -312,7 +325,14 @@ impl Geometry {
             blocks,
             trip: 1,
             aligned,
-            parameters: Parameters { columns, rows, rows_per_part, slots, ..Parameters::of(shape) },
+            parameters: Parameters {
+                chunks: quads_of_plane(shape.inner()),
+                columns,
+                rows,
+                rows_per_part,
+                slots,
+                ..Parameters::of(shape)
+            },
             parts,
             columns_per_part: groups,
             parts_per_stretch: 1,
@@ -484,12 +504,12 @@ impl Geometry {
         (columns.next_power_of_two().min(u64::from(wide))) as u32
     }
 
-    /// Channels that the elements of a quad can belong to where the walk takes them together.
-    pub fn quad_channels(&self, inner: u32) -> u32 {
+    /// Planes that a quad can reach into where the walk takes them together.
+    pub fn quad_planes(&self, inner: u32) -> u32 {
         match (self.walk, inner) {
             (Walk::Along | Walk::Lanes, _) => 1,
             (_, inner) if inner.is_multiple_of(4) => 1,
-            (_, 3..) => 2,
+            (_, 2..) => 2,
             _ => 4,
         }
     }

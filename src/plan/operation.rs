@@ -366,7 +366,7 @@ impl Planner<'_> {
             lanes_x: geometry.lanes_x,
             blocks: geometry.blocks,
             trip: geometry.trip,
-            quad_channels: geometry.quad_channels(self.shape.inner()),
+            quad_planes: geometry.quad_planes(self.shape.inner()),
             aligned: geometry.aligned,
             ..program
         }

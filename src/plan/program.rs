@@ -268,9 +268,8 @@ pub struct Program {
     pub blocks: u32,
     /// Quads that a lane fetches before it writes, in an elementwise kernel along planes or down columns.
     pub trip: u32,
-    /// Channels that the elements of a quad can belong to, in a kernel that prepares them: 1, 2 (the first and the last
-    /// element's) or 4.
-    pub quad_channels: u32,
+    /// Planes that a quad can reach into, where that matters: 1, 2 (the first and the last element's) or 4.
+    pub quad_planes: u32,
 }
 
 impl Program {
@@ -305,7 +304,7 @@ impl Program {
             lanes_x: 1,
             blocks: 1,
             trip: 1,
-            quad_channels: 1,
+            quad_planes: 1,
         }
     }
 
@@ -318,9 +317,16 @@ impl Program {
             beta: bound(Argument::Beta),
             relu: self.relu && self.kernel != Kernel::MomentsPartial,
             accumulate: self.accumulate && (self.dgamma || self.dbeta),
-            quad_channels: if self.kernel.prepares() { self.quad_channels } else { 1 },
+            quad_planes: if self.tells_planes() { self.quad_planes } else { 1 },
             ..self
         }
+    }
+
+    /// Whether it treats the planes of a quad apart: where it prepares what maps the values of each channel, or leaves
+    /// records of columns.
+    pub fn tells_planes(&self) -> bool {
+        let down_columns = matches!(self.walk, Some(Walk::Columns | Walk::Rows));
+        self.kernel.prepares() || (self.kernel == Kernel::MomentsPartial && down_columns)
     }
 
     /// The storage buffers that the program binds, in order, and whether it writes them: binding 0 is the parameters,

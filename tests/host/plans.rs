@@ -246,14 +246,20 @@ fn records_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Vec
         }
         _ => {
             let block = program.lanes_x * program.blocks;
-            let of_channel = 4 * p.columns / inner / channels;
-            let elements = 4 * column * block..4 * ((column + 1) * block).min(p.columns);
-            let record = |element: u32| {
-                let plane = element / inner;
-                let copy = (plane / channels) * inner + element % inner;
-                (part * of_channel * inner + copy) * channels + plane % channels
+            let planes = 4 * p.columns / inner / channels;
+            let columns = column * block..((column + 1) * block).min(p.columns);
+            let records = |column: u32| {
+                // The planes of a quad, each once; one that ends a quad early leaves the rest of its slots empty.
+                let planes_of_quad = 4 * column / inner..(4 * column + 3) / inner + 1;
+                planes_of_quad.flat_map(move |plane| {
+                    let (first, end) = (plane * inner / 4, ((plane + 1) * inner).div_ceil(4));
+                    let stop = if column + 1 == end { p.chunks } else { column - first + 1 };
+                    (column - first..stop).map(move |chunk| {
+                        ((part * planes + plane / channels) * p.chunks + chunk) * channels + plane % channels
+                    })
+                })
             };
-            elements.map(record).collect()
+            columns.flat_map(records).collect()
         }
     }
 }

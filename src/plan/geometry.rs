@@ -177,19 +177,23 @@ fn rows_per_part(wanted: u64, rows: u64, row_elements: u64, record_bytes_per_row
 }
 
 impl Geometry {
-    /// How a reduction goes through a shape that is not empty.
-    pub fn reduce(shape: &Shape, tuning: &Tuning) -> Self {
-        if shape.inner() / 4 >= tuning.reduce_along_quads {
-            return Self::reduce_lanes(shape, tuning).unwrap_or_else(|| {
-                Self::reduce_along(shape, tuning, "planes are long enough for the lanes of a workgroup")
-            });
+    /// How a reduction goes through a shape that is not empty; planes of so many quads are long.
+    pub fn reduce(shape: &Shape, along_quads: u32, tuning: &Tuning) -> Self {
+        let quads = shape.inner() / 4;
+        if quads < along_quads {
+            let across = match tuning.row_blocks {
+                0 => Self::reduce_columns(shape, tuning),
+                _ => Self::reduce_rows(shape, tuning),
+            };
+            if 16 * u64::from(shape.channels()) * u64::from(across.parameters.slots) <= records_allowed(shape) {
+                return across;
+            }
         }
-        let across =
-            if tuning.row_blocks > 0 { Self::reduce_rows(shape, tuning) } else { Self::reduce_columns(shape, tuning) };
-        if 16 * u64::from(shape.channels()) * u64::from(across.parameters.slots) > records_allowed(shape) {
+        if quads < along_quads.min(tuning.reduce_along_quads) {
             return Self::reduce_along(shape, tuning, "a record for each column would take too much scratch");
         }
-        across
+        Self::reduce_lanes(shape, tuning)
+            .unwrap_or_else(|| Self::reduce_along(shape, tuning, "planes are long enough for the lanes of a workgroup"))
     }
 
     fn reduce_along(shape: &Shape, tuning: &Tuning, reason: &'static str) -> Self {

@@ -193,7 +193,7 @@ impl Plan {
             Operation::Backward(gradients) => planner.backward(gradients, Statistics::Saved)?,
             Operation::FrozenBackward(gradients) => planner.backward(gradients, Statistics::Running)?,
             Operation::Moments => {
-                let slots = if empty { 0 } else { planner.reduce(Kernel::MomentsPartial, Statistics::Saved)? };
+                let slots = if empty { 0 } else { planner.reduce(Kernel::MomentsPartial, Statistics::Saved)?.0 };
                 let merge = Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes);
                 planner.per_channel(Program { saved: false, merged: true, ..merge }, slots)?;
                 (tensor + 4 * per_channel, "each part leaves a record")
@@ -222,7 +222,7 @@ impl Plan {
                 (2 * tensor + 6 * per_channel, reason)
             }
             Operation::BackwardSums => {
-                let slots = if empty { 0 } else { planner.reduce(Kernel::BackwardPartial, Statistics::Saved)? };
+                let slots = if empty { 0 } else { planner.reduce(Kernel::BackwardPartial, Statistics::Saved)?.0 };
                 let merge = Program::new(Kernel::BackwardMerge, planner.tuning.merge_lanes);
                 planner.per_channel(Program { merged_sums: true, ..merge }, slots)?;
                 (2 * tensor + 6 * per_channel, "each part leaves its sums")
@@ -382,12 +382,14 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Pass 1; returns the records per channel.
-    fn reduce(&mut self, kernel: Kernel, statistics: Statistics) -> Result<u32, Error> {
-        let geometry = Geometry::reduce(self.shape, &self.tuning);
-        let mask = kernel == Kernel::BackwardPartial && self.keeps_mask();
+    /// Pass 1; returns the records per channel, and why it goes as it goes.
+    fn reduce(&mut self, kernel: Kernel, statistics: Statistics) -> Result<(u32, &'static str), Error> {
+        let sums = kernel == Kernel::BackwardPartial;
+        let along_quads = if sums { self.tuning.sums_along_quads } else { self.tuning.reduce_along_quads };
+        let geometry = Geometry::reduce(self.shape, along_quads, &self.tuning);
+        let mask = sums && self.keeps_mask();
         self.walk(Program { mask, ..self.program(kernel, statistics) }, &geometry)?;
-        Ok(geometry.parameters.slots)
+        Ok((geometry.parameters.slots, geometry.reason))
     }
 
     /// Whether backward cannot find the mask of the ReLU again from x alone.
@@ -446,12 +448,14 @@ impl Planner<'_> {
                 return Ok((2, reason));
             }
         }
-        let slots = if empty { 0 } else { self.reduce(Kernel::MomentsPartial, Statistics::Saved)? };
-        self.per_channel(Program::new(Kernel::MomentsMerge, self.tuning.merge_lanes), slots)?;
-        let reason = match empty {
-            true => "an empty batch has nothing to normalise",
-            false => self.apply(Kernel::ScaleShift, Statistics::Saved, self.keeps_mask())?,
+        let (slots, reason) = match empty {
+            true => (0, "an empty batch has nothing to normalise"),
+            false => self.reduce(Kernel::MomentsPartial, Statistics::Saved)?,
         };
+        self.per_channel(Program::new(Kernel::MomentsMerge, self.tuning.merge_lanes), slots)?;
+        if !empty {
+            self.apply(Kernel::ScaleShift, Statistics::Saved, self.keeps_mask())?;
+        }
         Ok((3, reason))
     }
 
@@ -525,10 +529,10 @@ impl Planner<'_> {
                 return Ok((bytes + 3 * tensor, reason));
             }
         }
+        let (mut slots, mut reason) = (0, "an empty batch has no gradients");
         if parameters || (training && gradients.input) {
-            let mut slots = 0;
             if !empty {
-                slots = self.reduce(Kernel::BackwardPartial, statistics)?;
+                (slots, reason) = self.reduce(Kernel::BackwardPartial, statistics)?;
                 bytes += 2 * tensor;
             }
             let program = Program {
@@ -541,9 +545,12 @@ impl Planner<'_> {
             };
             self.per_channel(program, slots)?;
         }
-        let mut reason = "an empty batch has no gradients";
         if gradients.input && !empty {
-            reason = self.apply(Kernel::BackwardInput, statistics, self.keeps_mask())?;
+            let of_apply = self.apply(Kernel::BackwardInput, statistics, self.keeps_mask())?;
+            // The first that streams has the word.
+            if slots == 0 {
+                reason = of_apply;
+            }
             let reads_x = training || (self.config.activation == Activation::Relu && !self.keeps_mask());
             bytes += (2 + u64::from(reads_x)) * tensor;
         }

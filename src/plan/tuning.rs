@@ -29,6 +29,8 @@ pub struct Tuning {
     pub apply_trip: u32,
     /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows.
     pub reduce_along_quads: u32,
+    /// The same for the sums of backward, which read two tensors.
+    pub sums_along_quads: u32,
     /// Planes of at least this many quads are written along the plane; smaller ones as columns.
     pub apply_along_quads: u32,
     /// A part of a reduction that one lane goes along by itself has at most about this many quads; 0 where lanes share
@@ -71,6 +73,9 @@ impl Tuning {
                     // a tenth more with four, and long planes a fortieth more with one).
                     apply_trip: 2,
                     reduce_along_quads: 3 * lanes,
+                    // Of two tensors, lanes that each keep to a plane leave too little ahead in each (measured on lavapipe:
+                    // planes of 14 × 14 cost 1.5 copies for 1.25, of 13 × 13 2.3 for 1.3; from 28 × 28 on they are level).
+                    sums_along_quads: 16 * lanes,
                     apply_along_quads: 3 * lanes,
                     reduce_lane_quads: 4096,
                     // 16 blocks of 8 lanes: a row of 512 channels is read in one piece (measured on lavapipe: with 4 blocks
@@ -101,6 +106,7 @@ impl Tuning {
                 apply_quads: 4096,
                 apply_trip: 4,
                 reduce_along_quads: 8,
+                sums_along_quads: 8,
                 apply_along_quads: 4096,
                 reduce_lane_quads: 0,
                 row_blocks: 0,
@@ -135,6 +141,7 @@ impl Tuning {
             apply_quads: self.apply_quads.clamp(1, most_applied),
             apply_trip: self.apply_trip.clamp(1, 8),
             reduce_along_quads: self.reduce_along_quads.max(4),
+            sums_along_quads: self.sums_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),
             reduce_lane_quads: self.reduce_lane_quads.min(TRIPS / 2),
             row_blocks: if self.row_blocks > 0 { self.row_blocks.min(32).next_power_of_two() } else { 0 },

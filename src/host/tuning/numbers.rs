@@ -23,12 +23,13 @@ const ROW_BLOCKS: &[u32] = &[0, 4, 8, 16, 32];
 const ROWS: &[u32] = &[1, 2, 4, 8, 16, 32];
 
 /// The numbers, in the order in which they are measured: first what decides how memory is gone through.
-pub const NUMBERS: [Number; 16] = [
+pub const NUMBERS: [Number; 17] = [
     Number { name: "row_blocks", of: |t| &mut t.row_blocks, ladder: ROW_BLOCKS },
     Number { name: "reduce_lanes", of: |t| &mut t.reduce_lanes, ladder: LANES },
     Number { name: "apply_lanes", of: |t| &mut t.apply_lanes, ladder: LANES },
     Number { name: "column_rows", of: |t| &mut t.column_rows, ladder: ROWS },
     Number { name: "reduce_along_quads", of: |t| &mut t.reduce_along_quads, ladder: PLANES },
+    Number { name: "sums_along_quads", of: |t| &mut t.sums_along_quads, ladder: PLANES },
     Number { name: "apply_along_quads", of: |t| &mut t.apply_along_quads, ladder: PLANES },
     Number { name: "reduce_lane_quads", of: |t| &mut t.reduce_lane_quads, ladder: LANE_QUADS },
     Number { name: "reduce_workgroups", of: |t| &mut t.reduce_workgroups, ladder: WORKGROUPS },

@@ -47,6 +47,7 @@ pub async fn random_cases_pass_with_other_tunings(gpu: &Gpu, count: usize) -> Ou
         part_quads_max: 300,
         apply_quads: 100,
         reduce_along_quads: 9,
+        sums_along_quads: 12,
         apply_along_quads: 5,
         column_rows: 4,
         ..other.clone()
@@ -79,6 +80,7 @@ fn random_tuning(rng: &mut impl Rng) -> Tuning {
         part_quads_max: number(1, 100_000),
         apply_quads: number(1, 100_000),
         reduce_along_quads: number(4, 5000),
+        sums_along_quads: number(4, 5000),
         apply_along_quads: number(4, 5000),
         apply_trip: number(1, 8),
         reduce_lane_quads: number(1, 10_000),

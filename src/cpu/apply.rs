@@ -1,10 +1,13 @@
 //! The elementwise pass: normalise, scale, shift, add the residual, activate.
 
+use std::ops::Range;
+
 use pulp::Arch;
 
 use super::kernel::{Kernel, Variant};
 use super::line::{LINE, Line};
 use super::partition::{Columns, Planes, View};
+use super::store::{Fill, Store};
 
 /// How the values of one channel become its outputs: `z = (x − anchor) · scale + shift`.
 ///
@@ -80,7 +83,7 @@ pub(super) struct NormaliseSlices<'a> {
 
 impl<'a> NormaliseSlices<'a> {
     #[inline(always)]
-    fn range(self, first: usize, width: usize) -> Self {
+    pub(super) fn range(self, first: usize, width: usize) -> Self {
         Self {
             anchor: &self.anchor[first..first + width],
             scale: &self.scale[first..first + width],
@@ -126,7 +129,8 @@ impl Apply<'_> {
         let x = &self.x[range.clone()];
         // Without a residual anything readable of the right length will do.
         let residual = self.residual.map_or(x, |residual| &residual[range]);
-        self.variant().run(ApplyPlanes { planes, normalise, start, x, residual, y });
+        let store = &Store::of(self.x.len(), planes.inner);
+        self.variant().run(ApplyPlanes { planes, normalise, start, x, residual, y, store });
     }
 
     /// Writes `y`, which starts at row `row` of the matrix.
@@ -135,7 +139,8 @@ impl Apply<'_> {
         let range = start..start + y.len();
         let x = &self.x[range.clone()];
         let residual = self.residual.map_or(x, |residual| &residual[range]);
-        self.variant().run(ApplyColumns { normalise, width: columns.width, x, residual, y });
+        let store = &Store::of(self.x.len(), columns.width);
+        self.variant().run(ApplyColumns { normalise, width: columns.width, x, residual, y, store });
     }
 }
 
@@ -146,6 +151,7 @@ struct ApplyPlanes<'a> {
     x: &'a [f32],
     residual: &'a [f32],
     y: &'a mut [f32],
+    store: &'a Store,
 }
 
 impl Kernel for ApplyPlanes<'_> {
@@ -155,10 +161,23 @@ impl Kernel for ApplyPlanes<'_> {
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         for (channel, run) in self.planes.runs(self.start, self.y.len()) {
             let (x, residual, y) = (&self.x[run.clone()], &self.residual[run.clone()], &mut self.y[run]);
-            let n = self.normalise.at(channel);
-            for ((y, x), r) in y.iter_mut().zip(x).zip(residual) {
-                *y = one::<RELU, RESIDUAL>(&n, *x, *r);
-            }
+            self.store.write(y, &ApplyRun::<RELU, RESIDUAL> { n: self.normalise.at(channel), x, residual });
+        }
+    }
+}
+
+/// A run of one channel.
+struct ApplyRun<'a, const RELU: bool, const RESIDUAL: bool> {
+    n: Normalise,
+    x: &'a [f32],
+    residual: &'a [f32],
+}
+
+impl<const RELU: bool, const RESIDUAL: bool> Fill for ApplyRun<'_, RELU, RESIDUAL> {
+    #[inline(always)]
+    fn fill(&self, range: Range<usize>, y: &mut [f32]) {
+        for ((y, x), r) in y.iter_mut().zip(&self.x[range.clone()]).zip(&self.residual[range]) {
+            *y = one::<RELU, RESIDUAL>(&self.n, *x, *r);
         }
     }
 }
@@ -169,6 +188,7 @@ struct ApplyColumns<'a> {
     x: &'a [f32],
     residual: &'a [f32],
     y: &'a mut [f32],
+    store: &'a Store,
 }
 
 impl Kernel for ApplyColumns<'_> {
@@ -178,12 +198,27 @@ impl Kernel for ApplyColumns<'_> {
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         let rows = self.x.chunks(self.width).zip(self.residual.chunks(self.width));
         for (y, (x, residual)) in self.y.chunks_mut(self.width).zip(rows) {
-            let width = y.len();
-            let (x, residual) = (&x[..width], &residual[..width]);
-            let n = self.normalise.slice(0, width);
-            for i in 0..width {
-                y[i] = one::<RELU, RESIDUAL>(&n.at(i), x[i], residual[i]);
-            }
+            let n = self.normalise.slice(0, y.len());
+            self.store.write(y, &ApplyRow::<RELU, RESIDUAL> { n, x, residual });
+        }
+    }
+}
+
+/// A row, each place of which is of its own record.
+struct ApplyRow<'a, const RELU: bool, const RESIDUAL: bool> {
+    n: NormaliseSlices<'a>,
+    x: &'a [f32],
+    residual: &'a [f32],
+}
+
+impl<const RELU: bool, const RESIDUAL: bool> Fill for ApplyRow<'_, RELU, RESIDUAL> {
+    #[inline(always)]
+    fn fill(&self, range: Range<usize>, y: &mut [f32]) {
+        let (first, width) = (range.start, y.len());
+        let (x, residual) = (&self.x[first..][..width], &self.residual[first..][..width]);
+        let n = self.n.range(first, width);
+        for i in 0..width {
+            y[i] = one::<RELU, RESIDUAL>(&n.at(i), x[i], residual[i]);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The backward pass: sums of the gradient per channel, then the gradient of the input.
 
+use std::ops::Range;
+
 use pulp::Arch;
 
 use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, pre_activation};
@@ -8,6 +10,7 @@ use super::line::Aligned;
 use super::moments::{LANES, PairSums};
 use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
 use super::reduce::Record;
+use super::store::{Fill, Store};
 use super::{Check, Machine, Parameters, Saved, without_offset};
 use crate::config::{Activation, Config};
 use crate::error::Error;
@@ -245,10 +248,11 @@ impl Gradient<'_> {
         let range = start..start + dx.len();
         let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
         let residual = self.residual.map_or(x, |residual| &residual[range]);
+        let store = &Store::of(self.x.len(), planes.inner);
         if self.frozen {
-            self.variant().run(InputPlanes::<true> { planes, of, start, x, dy, residual, dx });
+            self.variant().run(InputPlanes::<true> { planes, of, start, x, dy, residual, dx, store });
         } else {
-            self.variant().run(InputPlanes::<false> { planes, of, start, x, dy, residual, dx });
+            self.variant().run(InputPlanes::<false> { planes, of, start, x, dy, residual, dx, store });
         }
     }
 
@@ -258,10 +262,11 @@ impl Gradient<'_> {
         let range = start..start + dx.len();
         let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
         let residual = self.residual.map_or(x, |residual| &residual[range]);
+        let store = &Store::of(self.x.len(), columns.width);
         if self.frozen {
-            self.variant().run(InputColumns::<true> { width, of, x, dy, residual, dx });
+            self.variant().run(InputColumns::<true> { width, of, x, dy, residual, dx, store });
         } else {
-            self.variant().run(InputColumns::<false> { width, of, x, dy, residual, dx });
+            self.variant().run(InputColumns::<false> { width, of, x, dy, residual, dx, store });
         }
     }
 }
@@ -427,6 +432,7 @@ struct InputPlanes<'a, const FROZEN: bool> {
     dy: &'a [f32],
     residual: &'a [f32],
     dx: &'a mut [f32],
+    store: &'a Store,
 }
 
 impl<const FROZEN: bool> Kernel for InputPlanes<'_, FROZEN> {
@@ -438,9 +444,25 @@ impl<const FROZEN: bool> Kernel for InputPlanes<'_, FROZEN> {
             let (x, dy) = (&self.x[run.clone()], &self.dy[run.clone()]);
             let (residual, dx) = (&self.residual[run.clone()], &mut self.dx[run]);
             let of = self.of.at(channel);
-            for (((dx, x), dy), r) in dx.iter_mut().zip(x).zip(dy).zip(residual) {
-                *dx = input_one::<FROZEN, RELU, RESIDUAL>(&of, *x, *dy, *r);
-            }
+            self.store.write(dx, &InputRun::<FROZEN, RELU, RESIDUAL> { of, x, dy, residual });
+        }
+    }
+}
+
+/// A run of one channel.
+struct InputRun<'a, const FROZEN: bool, const RELU: bool, const RESIDUAL: bool> {
+    of: InputGradient,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+}
+
+impl<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool> Fill for InputRun<'_, FROZEN, RELU, RESIDUAL> {
+    #[inline(always)]
+    fn fill(&self, range: Range<usize>, dx: &mut [f32]) {
+        let (x, dy, residual) = (&self.x[range.clone()], &self.dy[range.clone()], &self.residual[range]);
+        for (((dx, x), dy), r) in dx.iter_mut().zip(x).zip(dy).zip(residual) {
+            *dx = input_one::<FROZEN, RELU, RESIDUAL>(&self.of, *x, *dy, *r);
         }
     }
 }
@@ -466,6 +488,7 @@ struct InputColumns<'a, const FROZEN: bool> {
     dy: &'a [f32],
     residual: &'a [f32],
     dx: &'a mut [f32],
+    store: &'a Store,
 }
 
 impl<const FROZEN: bool> Kernel for InputColumns<'_, FROZEN> {
@@ -475,16 +498,32 @@ impl<const FROZEN: bool> Kernel for InputColumns<'_, FROZEN> {
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         let rows = self.x.chunks(self.width).zip(self.dy.chunks(self.width)).zip(self.residual.chunks(self.width));
         for (dx, ((x, dy), residual)) in self.dx.chunks_mut(self.width).zip(rows) {
-            let width = dx.len();
-            let (x, dy, residual) = (&x[..width], &dy[..width], &residual[..width]);
-            let n = self.of.normalise.slice(0, width);
-            let (intercept, slope) = (&self.of.intercept[..width], &self.of.slope[..width]);
-            let gain = &self.of.gain[..width];
-            for i in 0..width {
-                let (intercept, slope, gain) = (intercept[i], slope[i], gain[i]);
-                let of = InputGradient { normalise: n.at(i), intercept, slope, gain };
-                dx[i] = input_one::<FROZEN, RELU, RESIDUAL>(&of, x[i], dy[i], residual[i]);
-            }
+            self.store.write(dx, &InputRow::<FROZEN, RELU, RESIDUAL> { of: self.of, x, dy, residual });
+        }
+    }
+}
+
+/// A row, each place of which is of its own record.
+struct InputRow<'a, const FROZEN: bool, const RELU: bool, const RESIDUAL: bool> {
+    of: &'a InputGradients<'a>,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+}
+
+impl<const FROZEN: bool, const RELU: bool, const RESIDUAL: bool> Fill for InputRow<'_, FROZEN, RELU, RESIDUAL> {
+    #[inline(always)]
+    fn fill(&self, range: Range<usize>, dx: &mut [f32]) {
+        let (first, width) = (range.start, dx.len());
+        let (x, dy, residual) =
+            (&self.x[first..][..width], &self.dy[first..][..width], &self.residual[first..][..width]);
+        let n = self.of.normalise.slice(first, width);
+        let (intercept, slope) = (&self.of.intercept[first..][..width], &self.of.slope[first..][..width]);
+        let gain = &self.of.gain[first..][..width];
+        for i in 0..width {
+            let (intercept, slope, gain) = (intercept[i], slope[i], gain[i]);
+            let of = InputGradient { normalise: n.at(i), intercept, slope, gain };
+            dx[i] = input_one::<FROZEN, RELU, RESIDUAL>(&of, x[i], dy[i], residual[i]);
         }
     }
 }

@@ -30,6 +30,7 @@ mod line;
 mod moments;
 mod partition;
 mod reduce;
+mod store;
 #[cfg(test)]
 mod tests;
 

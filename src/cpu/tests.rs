@@ -444,6 +444,42 @@ fn a_frozen_gradient_does_not_touch_the_statistics() {
     }
 }
 
+/// Large outputs go past the caches, those of their parts do not.
+#[test]
+fn a_large_tensor_becomes_what_its_parts_become() {
+    for [outer, channels, inner] in [[6, 64, 11_200], [70_000, 64, 1]] {
+        let values: Vec<f32> = (0..channels).map(|c| 1.0 + c as f32).collect();
+        let saved: Vec<Saved> = values.iter().map(|v| Saved::from_running(*v, *v, 1e-5)).collect();
+        let config = Config { activation: Activation::Relu, ..Config::pytorch() };
+        let normalise = |x: &[f32], dy: &[f32]| {
+            let shape = Shape::new(&[x.len() / channels / inner, channels, inner], 1).unwrap();
+            let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+            let (gamma, beta, mean, residual) = (Some(&values[..]), Some(&values[..]), &values[..], None);
+            let forward = Inference { x, gamma, beta, mean, variance: mean, residual, y: &mut y };
+            inference(&shape, &config, forward).unwrap();
+            let (dresidual, dgamma, dbeta, frozen) = (None, None, None, true);
+            let dx_out = Some(&mut dx[..]);
+            let gradient =
+                Backward { x, dy, saved: &saved, gamma, beta, residual, dx: dx_out, dresidual, dgamma, dbeta, frozen };
+            backward(&shape, &config, gradient).unwrap();
+            (y, dx)
+        };
+        let n = outer * channels * inner;
+        let x: Vec<f32> = (0..n).map(|i| (i % 1009) as f32 - 300.0).collect();
+        let dy: Vec<f32> = (0..n).map(|i| (i % 997) as f32 - 500.0).collect();
+        let part = n / 2;
+        assert!(4 * n >= store::STREAMED_BYTES && 4 * part < store::STREAMED_BYTES);
+        let (y, dx) = normalise(&x, &dy);
+        for range in [0..part, part..n] {
+            let (part_y, part_dx) = normalise(&x[range.clone()], &dy[range.clone()]);
+            assert!(
+                y[range.clone()] == part_y && dx[range.clone()] == part_dx,
+                "{range:?} of {outer} × {channels} × {inner}"
+            );
+        }
+    }
+}
+
 #[test]
 fn running_statistics_follow_the_batch() {
     let shape = Shape::nc(2, 1).unwrap();

@@ -7,7 +7,7 @@ use pulp::Arch;
 use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, pre_activation};
 use super::kernel::{Kernel, Variant};
 use super::line::Aligned;
-use super::moments::{LANES, PairSums};
+use super::moments::{LANES, PairSums, STEP};
 use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
 use super::reduce::Record;
 use super::store::{Fill, Store};
@@ -330,15 +330,22 @@ fn add_run<const RELU: bool, const RESIDUAL: bool>(
             add::<RELU, RESIDUAL>(sums, n, l, true, x[l], dy[l], r[l]);
         }
     }
+    let ((xs, x_rest), (gs, g_rest)) = (x_rest.as_chunks::<STEP>(), g_rest.as_chunks::<STEP>());
+    let (rs, r_rest) = r_rest.as_chunks::<STEP>();
+    for ((x, dy), r) in xs.iter().zip(gs).zip(rs) {
+        for l in 0..STEP {
+            add::<RELU, RESIDUAL>(sums, n, l, true, x[l], dy[l], r[l]);
+        }
+    }
     if x_rest.is_empty() {
         return;
     }
     if let (Some(x), Some(dy), Some(r)) =
-        (x.last_chunk::<LANES>(), dy.last_chunk::<LANES>(), residual.last_chunk::<LANES>())
+        (x.last_chunk::<STEP>(), dy.last_chunk::<STEP>(), residual.last_chunk::<STEP>())
     {
         // The last lanes again, without those that are counted already: no scalar loop.
-        let counted = LANES - x_rest.len();
-        for l in 0..LANES {
+        let counted = STEP - x_rest.len();
+        for l in 0..STEP {
             add::<RELU, RESIDUAL>(sums, n, l, l >= counted, x[l], dy[l], r[l]);
         }
         return;

@@ -9,6 +9,8 @@ use super::reduce::Record;
 
 /// Values that are summed side by side: independent sums hide the latency of an addition.
 pub(super) const LANES: usize = 32;
+/// Lanes of the steps at the end of a run: short planes are little else.
+pub(super) const STEP: usize = 8;
 
 /// Count, mean and sum of squared deviations of some values: a monoid under [`Record::merge`].
 ///
@@ -164,13 +166,21 @@ fn add_run(sums: &mut PairSums, run: &[f32], anchor: f32) {
             sums.second[l] += d * d;
         }
     }
+    let (steps, rest) = rest.as_chunks::<STEP>();
+    for step in steps {
+        for (l, x) in step.iter().enumerate() {
+            let d = x - anchor;
+            sums.first[l] += d;
+            sums.second[l] += d * d;
+        }
+    }
     if rest.is_empty() {
         return;
     }
-    match run.last_chunk::<LANES>() {
+    match run.last_chunk::<STEP>() {
         // The last lanes again, without those that are counted already: no scalar loop.
         Some(last) => {
-            let counted = LANES - rest.len();
+            let counted = STEP - rest.len();
             for (l, x) in last.iter().enumerate() {
                 let d = if l >= counted { x - anchor } else { 0.0 };
                 sums.first[l] += d;

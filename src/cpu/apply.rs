@@ -157,11 +157,13 @@ struct ApplyPlanes<'a> {
 impl Kernel for ApplyPlanes<'_> {
     type Output = ();
 
+    #[expect(unsafe_code, reason = "the store's promise")]
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         for (channel, run) in self.planes.runs(self.start, self.y.len()) {
             let (x, residual, y) = (&self.x[run.clone()], &self.residual[run.clone()], &mut self.y[run]);
-            self.store.write(y, &ApplyRun::<RELU, RESIDUAL> { n: self.normalise.at(channel), x, residual });
+            // SAFETY: the task that made the store drops it before it ends, and reads nothing of its output.
+            unsafe { self.store.write(y, &ApplyRun::<RELU, RESIDUAL> { n: self.normalise.at(channel), x, residual }) };
         }
     }
 }
@@ -194,12 +196,14 @@ struct ApplyColumns<'a> {
 impl Kernel for ApplyColumns<'_> {
     type Output = ();
 
+    #[expect(unsafe_code, reason = "the store's promise")]
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         let rows = self.x.chunks(self.width).zip(self.residual.chunks(self.width));
         for (y, (x, residual)) in self.y.chunks_mut(self.width).zip(rows) {
             let n = self.normalise.slice(0, y.len());
-            self.store.write(y, &ApplyRow::<RELU, RESIDUAL> { n, x, residual });
+            // SAFETY: the task that made the store drops it before it ends, and reads nothing of its output.
+            unsafe { self.store.write(y, &ApplyRow::<RELU, RESIDUAL> { n, x, residual }) };
         }
     }
 }

@@ -332,9 +332,9 @@ fn add_run<const RELU: bool, const RESIDUAL: bool>(
     }
     let ((xs, x_rest), (gs, g_rest)) = (x_rest.as_chunks::<STEP>(), g_rest.as_chunks::<STEP>());
     let (rs, r_rest) = r_rest.as_chunks::<STEP>();
-    for ((x, dy), r) in xs.iter().zip(gs).zip(rs) {
+    for (k, ((x, dy), r)) in xs.iter().zip(gs).zip(rs).enumerate() {
         for l in 0..STEP {
-            add::<RELU, RESIDUAL>(sums, n, l, true, x[l], dy[l], r[l]);
+            add::<RELU, RESIDUAL>(sums, n, STEP * k + l, true, x[l], dy[l], r[l]);
         }
     }
     if x_rest.is_empty() {
@@ -346,12 +346,12 @@ fn add_run<const RELU: bool, const RESIDUAL: bool>(
         // The last lanes again, without those that are counted already: no scalar loop.
         let counted = STEP - x_rest.len();
         for l in 0..STEP {
-            add::<RELU, RESIDUAL>(sums, n, l, l >= counted, x[l], dy[l], r[l]);
+            add::<RELU, RESIDUAL>(sums, n, LANES - STEP + l, l >= counted, x[l], dy[l], r[l]);
         }
         return;
     }
     for (l, ((x, dy), r)) in x_rest.iter().zip(g_rest).zip(r_rest).enumerate() {
-        add::<RELU, RESIDUAL>(sums, n, l, true, *x, *dy, *r);
+        add::<RELU, RESIDUAL>(sums, n, LANES - STEP + l, true, *x, *dy, *r);
     }
 }
 
@@ -445,13 +445,15 @@ struct InputPlanes<'a, const FROZEN: bool> {
 impl<const FROZEN: bool> Kernel for InputPlanes<'_, FROZEN> {
     type Output = ();
 
+    #[expect(unsafe_code, reason = "the store's promise")]
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         for (channel, run) in self.planes.runs(self.start, self.dx.len()) {
             let (x, dy) = (&self.x[run.clone()], &self.dy[run.clone()]);
             let (residual, dx) = (&self.residual[run.clone()], &mut self.dx[run]);
             let of = self.of.at(channel);
-            self.store.write(dx, &InputRun::<FROZEN, RELU, RESIDUAL> { of, x, dy, residual });
+            // SAFETY: the task that made the store drops it before it ends, and reads nothing of its output.
+            unsafe { self.store.write(dx, &InputRun::<FROZEN, RELU, RESIDUAL> { of, x, dy, residual }) };
         }
     }
 }
@@ -501,11 +503,13 @@ struct InputColumns<'a, const FROZEN: bool> {
 impl<const FROZEN: bool> Kernel for InputColumns<'_, FROZEN> {
     type Output = ();
 
+    #[expect(unsafe_code, reason = "the store's promise")]
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
         let rows = self.x.chunks(self.width).zip(self.dy.chunks(self.width)).zip(self.residual.chunks(self.width));
         for (dx, ((x, dy), residual)) in self.dx.chunks_mut(self.width).zip(rows) {
-            self.store.write(dx, &InputRow::<FROZEN, RELU, RESIDUAL> { of: self.of, x, dy, residual });
+            // SAFETY: the task that made the store drops it before it ends, and reads nothing of its output.
+            unsafe { self.store.write(dx, &InputRow::<FROZEN, RELU, RESIDUAL> { of: self.of, x, dy, residual }) };
         }
     }
 }

@@ -9,7 +9,8 @@ use super::reduce::Record;
 
 /// Values that are summed side by side: independent sums hide the latency of an addition.
 pub(super) const LANES: usize = 32;
-/// Lanes of the steps at the end of a run: short planes are little else.
+/// Lanes of a step at the end of a run: short planes are little else. Each step has lanes of its own, as in a whole turn, and
+/// what is left the last ones, so that a lane sums no more than two values for each such run beside its whole turns.
 pub(super) const STEP: usize = 8;
 
 /// Count, mean and sum of squared deviations of some values: a monoid under [`Record::merge`].
@@ -167,11 +168,11 @@ fn add_run(sums: &mut PairSums, run: &[f32], anchor: f32) {
         }
     }
     let (steps, rest) = rest.as_chunks::<STEP>();
-    for step in steps {
+    for (k, step) in steps.iter().enumerate() {
         for (l, x) in step.iter().enumerate() {
             let d = x - anchor;
-            sums.first[l] += d;
-            sums.second[l] += d * d;
+            sums.first[STEP * k + l] += d;
+            sums.second[STEP * k + l] += d * d;
         }
     }
     if rest.is_empty() {
@@ -183,15 +184,15 @@ fn add_run(sums: &mut PairSums, run: &[f32], anchor: f32) {
             let counted = STEP - rest.len();
             for (l, x) in last.iter().enumerate() {
                 let d = if l >= counted { x - anchor } else { 0.0 };
-                sums.first[l] += d;
-                sums.second[l] += d * d;
+                sums.first[LANES - STEP + l] += d;
+                sums.second[LANES - STEP + l] += d * d;
             }
         }
         None => {
             for (l, x) in rest.iter().enumerate() {
                 let d = x - anchor;
-                sums.first[l] += d;
-                sums.second[l] += d * d;
+                sums.first[LANES - STEP + l] += d;
+                sums.second[LANES - STEP + l] += d * d;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How outputs reach memory: through the caches or past them.
 //!
 //! A store into a line that no cache holds fetches the line first. Where a tensor is so large that the next operation would
-//! not find it in the caches either, it is written past them instead, which moves two bytes for three.
+//! not find it in the caches either, it is written past them instead: where x becomes y, two bytes move for three.
 
 use std::ops::Range;
 
@@ -42,8 +42,12 @@ impl Store {
     }
 
     /// Fills `out`.
+    ///
+    /// # Safety
+    /// Nothing may access `out` before this thread has dropped the store, which orders what was written before what follows.
+    #[expect(unsafe_code, reason = "stores past the caches are ordered by hand")]
     #[inline(always)]
-    pub(super) fn write(&self, out: &mut [f32], values: &impl Fill) {
+    pub(super) unsafe fn write(&self, out: &mut [f32], values: &impl Fill) {
         let n = out.len();
         if !self.past_caches {
             values.fill(0..n, out);
@@ -59,7 +63,10 @@ impl Store {
             let filled = &mut filled.0[..to.len()];
             let end = start + QUAD * to.len();
             values.fill(start..end, bytemuck::cast_slice_mut(filled));
-            filled.iter().zip(to).for_each(|(quad, to)| write_past_caches(quad, to));
+            for (quad, to) in filled.iter().zip(to) {
+                // SAFETY: the caller's promise.
+                unsafe { write_past_caches(quad, to) };
+            }
             start = end;
         }
         if last < n {
@@ -76,19 +83,23 @@ impl Drop for Store {
     }
 }
 
+/// # Safety
+/// Nothing may access `to` before a [`fence`] of this thread.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "no safe function stores past the caches")]
 #[inline(always)]
-fn write_past_caches(quad: &Quad, to: &mut Quad) {
+unsafe fn write_past_caches(quad: &Quad, to: &mut Quad) {
     use std::arch::x86_64::{_mm_load_ps, _mm_stream_ps};
-    // SAFETY: both are four values at a multiple of 16 bytes; SSE belongs to every x86-64. The store is ordered before what
-    // follows by the fence of `Store`'s drop, since only a `Store` writes so.
+    // SAFETY: both are four values at a multiple of 16 bytes, and SSE belongs to every x86-64; the fence is the caller's promise.
     unsafe { _mm_stream_ps(to.0.as_mut_ptr(), _mm_load_ps(quad.0.as_ptr())) };
 }
 
+/// # Safety
+/// None is needed here.
 #[cfg(not(target_arch = "x86_64"))]
+#[expect(unsafe_code, reason = "as where it is needed")]
 #[inline(always)]
-fn write_past_caches(quad: &Quad, to: &mut Quad) {
+unsafe fn write_past_caches(quad: &Quad, to: &mut Quad) {
     *to = *quad;
 }
 
@@ -119,12 +130,15 @@ mod tests {
     }
 
     #[test]
+    #[expect(unsafe_code, reason = "the store's promise")]
     fn both_ways_write_the_same_and_nothing_else() {
         for past_caches in [false, true] {
-            let store = Store { past_caches };
             for (first, length) in (0..6).flat_map(|first| (0..2 * QUAD * QUADS + 9).map(move |n| (first, n))) {
                 let mut all = Aligned([-1.0f32; 2 * QUAD * QUADS + 20]);
-                store.write(&mut all.0[first..first + length], &Squares);
+                let store = Store { past_caches };
+                // SAFETY: the store is dropped before the values are read.
+                unsafe { store.write(&mut all.0[first..first + length], &Squares) };
+                drop(store);
                 for (i, &value) in all.0.iter().enumerate() {
                     let inside = (first..first + length).contains(&i);
                     let expected = if inside { ((i - first) * (i - first)) as f32 } else { -1.0 };

@@ -190,7 +190,7 @@ impl Geometry {
             }
         }
         if quads < along_quads.min(tuning.reduce_along_quads) {
-            return Self::reduce_along(shape, tuning, "a record for each column would take too much scratch");
+            return Self::reduce_along(shape, tuning, "records of columns would take too much scratch");
         }
         Self::reduce_lanes(shape, tuning)
             .unwrap_or_else(|| Self::reduce_along(shape, tuning, "planes are long enough for the lanes of a workgroup"))

@@ -29,7 +29,8 @@ pub struct Tuning {
     pub apply_trip: u32,
     /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows.
     pub reduce_along_quads: u32,
-    /// The same for the sums of backward, which read two tensors.
+    /// The same for the sums of backward, which read two tensors. Where scratch does not allow columns, planes count as long from
+    /// the smaller of both on; what stays resident goes by `reduce_along_quads` alone.
     pub sums_along_quads: u32,
     /// Planes of at least this many quads are written along the plane; smaller ones as columns.
     pub apply_along_quads: u32,

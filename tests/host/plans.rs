@@ -545,3 +545,21 @@ fn bytes_are_counted_where_they_move() {
         assert_eq!(counted, [plain, with_relu, with_both], "{}", operation.name());
     }
 }
+
+/// 49 elements reach into 13 quads, wherever they begin; and what reads two tensors goes along rows for longer planes.
+#[test]
+fn short_planes_leave_a_record_for_each_quad_and_sums_go_along_rows() {
+    let facts = DeviceFacts::SOFTWARE;
+    let reduction = |operation, dimensions: [usize; 4]| {
+        let [n, c, h, w] = dimensions;
+        let shape = Shape::nchw(n, c, h, w).unwrap();
+        let plan = Plan::new(operation, &shape, &Config::pytorch(), &facts, &Tuning::for_device(&facts)).unwrap();
+        (plan.dispatches[0].program.walk.unwrap(), plan.dispatches[0].parameters.slots)
+    };
+    for operation in [Operation::Moments, Operation::BackwardSums] {
+        assert_eq!(reduction(operation, [32, 512, 7, 7]), (Walk::Rows, 13));
+        assert_eq!(reduction(operation, [64, 256, 28, 28]).0, Walk::Lanes);
+    }
+    assert_eq!(reduction(Operation::Moments, [32, 256, 14, 14]).0, Walk::Lanes);
+    assert_eq!(reduction(Operation::BackwardSums, [32, 256, 14, 14]), (Walk::Rows, 49));
+}

@@ -180,7 +180,7 @@ impl BatchNorm {
     }
 }
 
-/// Reads a device's limits and kind.
+/// Reads a device's limits, features and kind.
 pub fn device_facts(device: &wgpu::Device) -> DeviceFacts {
     let limits = device.limits();
     let info = device.adapter_info();
@@ -196,5 +196,6 @@ pub fn device_facts(device: &wgpu::Device) -> DeviceFacts {
         binding_bytes: limits.max_storage_buffer_binding_size,
         buffer_bytes: limits.max_buffer_size,
         offset_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+        shader_int64: device.features().contains(wgpu::Features::SHADER_INT64),
     }
 }

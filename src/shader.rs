@@ -215,8 +215,10 @@ fn codec(program: &Program, written: bool) -> Vec<&'static str> {
     let (load, store) = match (program.dtype, program.access) {
         (_, Access::Element) => (part!("codec_f32_element"), part!("codec_f32_element_store")),
         (DType::F32, Access::Quad) => (part!("codec_f32_quad"), part!("codec_f32_quad_store")),
+        (DType::F32, Access::Wide) => (part!("codec_f32_wide"), part!("codec_f32_wide_store")),
         (DType::F32, Access::Word) => (part!("codec_f32_word"), part!("codec_f32_word_store")),
         (_, Access::Quad) => (part!("codec_half_quad"), part!("codec_half_quad_store")),
+        (_, Access::Wide) => (part!("codec_half_wide"), part!("codec_half_wide_store")),
         (_, Access::Word) => (part!("codec_half_word"), part!("codec_half_word_store")),
     };
     match (written, program.kernel.is_resident() && program.access != Access::Element) {
@@ -241,8 +243,10 @@ fn declare_bindings(program: &Program, text: &mut String) {
         let element = match argument {
             a if a.is_tensor() => match (program.dtype, program.access) {
                 (DType::F32, Access::Quad) => "vec4<f32>",
+                (DType::F32, Access::Wide) => "vec2<u64>",
                 (DType::F32, Access::Word | Access::Element) => "f32",
                 (_, Access::Quad) => "vec2<u32>",
+                (_, Access::Wide) => "u64",
                 (_, Access::Word | Access::Element) => "u32",
             },
             Argument::Saved => "vec4<f32>",

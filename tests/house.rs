@@ -30,6 +30,8 @@ const WITHOUT_HEADER: &[(&str, &str)] = &[
     ("parts/codec_f32_quad_store.wgsl", "joined only after the part that loads, whose header serves both"),
     ("parts/codec_f32_word_store.wgsl", "joined only after the part that loads, whose header serves both"),
     ("parts/codec_f32_element_store.wgsl", "joined only after the part that loads, whose header serves both"),
+    ("parts/codec_f32_wide_store.wgsl", "joined only after the part that loads, whose header serves both"),
+    ("parts/codec_half_wide_store.wgsl", "joined only after the part that loads, whose header serves both"),
     ("parts/codec_half_quad_store.wgsl", "joined only after the part that loads, whose header serves both"),
     ("parts/batches_counted.wgsl", "one function, which its name tells"),
     ("parts/batches_uncounted.wgsl", "one function, which its name tells"),

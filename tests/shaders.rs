@@ -12,7 +12,8 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, BuiltIn, Expression, Handle, Literal, Module, Scalar, ScalarKind, ShaderStage, Statement};
 use naga::{StorageAccess, TypeInner};
 use wgpu_batchnorm::plan::{
-    Argument, Count, DeviceFacts, Gradients, Kernel, Operation, ParameterGradients, Parameters, Plan, Program, Tuning,
+    Access, Argument, Count, DeviceFacts, Gradients, Kernel, Operation, ParameterGradients, Parameters, Plan, Program,
+    Tuning,
 };
 use wgpu_batchnorm::{Activation, Config, DType, Error, Momentum, RunningVariance, Shape, shader};
 
@@ -95,8 +96,8 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
-/// The built-in tables, the same where no channel stays resident, and one that a measurement could choose: rows swept by
-/// wide workgroups.
+/// The built-in tables, the same where no channel stays resident, those of a software adapter with integers of 64 bits, and one
+/// that a measurement could choose: rows swept by wide workgroups.
 fn devices() -> Vec<(DeviceFacts, Tuning)> {
     let built_in = |facts: DeviceFacts| (facts.clone(), Tuning::for_device(&facts));
     let streaming = |facts: DeviceFacts| {
@@ -104,11 +105,14 @@ fn devices() -> Vec<(DeviceFacts, Tuning)> {
     };
     let wide = Tuning { row_blocks: 16, ..streaming(DeviceFacts::FLOOR).1 };
     let (floor, software) = (DeviceFacts::FLOOR, DeviceFacts::SOFTWARE);
+    let long = DeviceFacts { shader_int64: true, ..software.clone() };
     vec![
         built_in(floor.clone()),
         streaming(floor.clone()),
         streaming(software.clone()),
         built_in(software),
+        streaming(long.clone()),
+        built_in(long),
         (floor, wide),
     ]
 }
@@ -193,9 +197,14 @@ struct Built {
     info: ModuleInfo,
 }
 
-fn read(text: &str) -> Result<(Module, ModuleInfo), String> {
+/// What a program may use: nothing beyond WebGPU, unless it is planned only where shaders have integers of 64 bits.
+fn capabilities(program: &Program) -> Capabilities {
+    if program.access == Access::Wide { Capabilities::SHADER_INT64 } else { Capabilities::empty() }
+}
+
+fn read(text: &str, capabilities: Capabilities) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| format!("parse: {}", e.emit_to_string(text)))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| format!("validate: {}", e.emit_to_string(text)))?;
     Ok((module, info))
@@ -220,7 +229,7 @@ fn fix(
 
 fn build(program: &Program) -> Result<Built, String> {
     let text = shader::text(program);
-    let (module, info) = read(&text)?;
+    let (module, info) = read(&text, capabilities(program))?;
     let (fixed, info) = fix(&module, &info, program.kernel.name(), &shader::overrides(program))?;
     Ok(Built { program: program.clone(), text, module, fixed, info })
 }
@@ -302,6 +311,11 @@ fn the_programs_are_many_and_of_every_kernel() {
 
 // ---- Translation.
 
+/// Whether a device must have integers of 64 bits, which neither GLSL ES nor Direct3D's shader model 5.1 has.
+fn is_wide(built: &Built) -> bool {
+    built.program.access == Access::Wide
+}
+
 const RESTRICT: BoundsCheckPolicies = BoundsCheckPolicies {
     index: BoundsCheckPolicy::Restrict,
     buffer: BoundsCheckPolicy::Restrict,
@@ -309,12 +323,16 @@ const RESTRICT: BoundsCheckPolicies = BoundsCheckPolicies {
     binding_array: BoundsCheckPolicy::Unchecked,
 };
 
-/// SPIR-V of the oldest version that wgpu asks for, with the one capability that every device has, and of the newest.
+/// SPIR-V of the oldest version that wgpu asks for, with the capabilities that every device has, and of the newest.
 fn spirv(built: &Built, lang_version: (u8, u8)) -> Result<(), String> {
+    let mut capabilities = vec![spv::Capability::Shader, spv::Capability::Matrix];
+    if is_wide(built) {
+        capabilities.push(spv::Capability::Int64);
+    }
     let options = spv::Options {
         lang_version,
         flags: spv::WriterFlags::empty(),
-        capabilities: Some([spv::Capability::Shader, spv::Capability::Matrix].into_iter().collect()),
+        capabilities: Some(capabilities.into_iter().collect()),
         fake_missing_bindings: true,
         bounds_check_policies: RESTRICT,
         zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
@@ -342,7 +360,7 @@ fn metal(built: &Built) -> Result<String, String> {
         }
     }
     let options = msl::Options {
-        lang_version: (2, 0),
+        lang_version: if is_wide(built) { (2, 3) } else { (2, 0) },
         per_entry_point_map: [(entry.clone(), resources)].into_iter().collect(),
         fake_missing_bindings: false,
         bounds_check_policies: RESTRICT,
@@ -411,11 +429,10 @@ fn write(built: &Built, folder: &Path) -> Result<(), String> {
     let mut hasher = DefaultHasher::new();
     (&built.text, &program).hash(&mut hasher);
     let stem = format!("{}.{:016x}", built.program.kernel.name(), hasher.finish());
-    let texts = [
-        ("metal", metal(built)?),
-        ("sm51.hlsl", direct3d(built, hlsl::ShaderModel::V5_1)?),
-        ("sm60.hlsl", direct3d(built, hlsl::ShaderModel::V6_0)?),
-    ];
+    let mut texts = vec![("metal", metal(built)?), ("sm60.hlsl", direct3d(built, hlsl::ShaderModel::V6_0)?)];
+    if !is_wide(built) {
+        texts.push(("sm51.hlsl", direct3d(built, hlsl::ShaderModel::V5_1)?));
+    }
     for (extension, text) in texts {
         let file = folder.join(format!("{stem}.{extension}"));
         std::fs::write(&file, format!("// {program}\n{text}")).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -436,8 +453,11 @@ fn translates(built: &Built) -> Result<(), String> {
     spirv(built, (1, 0))?;
     spirv(built, (1, 6))?;
     metal(built)?;
-    direct3d(built, hlsl::ShaderModel::V5_1)?;
     direct3d(built, hlsl::ShaderModel::V6_0)?;
+    if is_wide(built) {
+        return Ok(());
+    }
+    direct3d(built, hlsl::ShaderModel::V5_1)?;
     gles(built)
 }
 
@@ -826,7 +846,7 @@ fn violations_of(body: &str, functions: &str) -> Vec<String> {
         @compute @workgroup_size(64)
         fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{ {body} }}"
     );
-    let (module, _) = read(&text).expect("a test's own shader");
+    let (module, _) = read(&text, Capabilities::empty()).expect("a test's own shader");
     Uniformity::of(&module)
 }
 

@@ -148,7 +148,7 @@ fn configure_other_instances() {
 fn open(adapter: &wgpu::Adapter) -> Gpu {
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("validation"),
-        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        required_features: adapter.features() & Gpu::FEATURES,
         required_limits: wgpu::Limits::default().or_worse_values_from(&adapter.limits()),
         ..Default::default()
     }))

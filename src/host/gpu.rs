@@ -83,6 +83,10 @@ fn is_meant(info: &wgpu::AdapterInfo, word: &str) -> bool {
 }
 
 impl Gpu {
+    /// What is asked of an adapter that has it, and needed by nothing: timestamps to measure by, and integers of 64 bits, by
+    /// which software adapters move a tensor in less time ([`Tuning::word_bits`](crate::plan::Tuning::word_bits)).
+    pub const FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SHADER_INT64);
+
     /// Every adapter, best first.
     pub async fn adapters() -> Vec<AdapterSummary> {
         let found = adapters().await;
@@ -95,7 +99,7 @@ impl Gpu {
         found.iter().enumerate().map(summary).collect()
     }
 
-    /// The best adapter, with WebGPU's default limits and timestamps where it has them.
+    /// The best adapter, with WebGPU's default limits and what it has of [`Gpu::FEATURES`].
     ///
     /// # Errors
     /// [`Error::NoAdapter`], which says how to get one · [`Error::Device`] if the adapter refuses a device
@@ -137,7 +141,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("batchnorm"),
-                required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+                required_features: adapter.features() & Self::FEATURES,
                 required_limits: limits.or_worse_values_from(&adapter.limits()),
                 ..Default::default()
             })

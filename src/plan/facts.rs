@@ -30,6 +30,8 @@ pub struct DeviceFacts {
     pub buffer_bytes: u64,
     /// `min_storage_buffer_offset_alignment`, in bytes.
     pub offset_alignment: u64,
+    /// Whether shaders have integers of 64 bits: `Features::SHADER_INT64`.
+    pub shader_int64: bool,
 }
 
 impl DeviceFacts {
@@ -44,6 +46,7 @@ impl DeviceFacts {
         binding_bytes: 128 << 20,
         buffer_bytes: 256 << 20,
         offset_alignment: 256,
+        shader_int64: false,
     };
 
     /// A software adapter at WebGPU's default limits, with lavapipe's eight lanes.

@@ -339,10 +339,15 @@ impl Plan {
 }
 
 impl Planner<'_> {
+    /// How four elements are accessed.
+    fn quads(&self) -> Access {
+        if self.tuning.word_bits == 64 { Access::Wide } else { Access::Quad }
+    }
+
     fn program(&self, kernel: Kernel, statistics: Statistics) -> Program {
         Program {
             dtype: self.config.dtype,
-            access: if self.shape.elements().is_multiple_of(4) { Access::Quad } else { Access::Word },
+            access: if self.shape.elements().is_multiple_of(4) { self.quads() } else { Access::Word },
             statistics,
             gamma: self.config.gamma,
             beta: self.config.beta,
@@ -420,7 +425,7 @@ impl Planner<'_> {
         }
         let row = if self.shape.inner() == 1 { self.shape.channels() } else { self.shape.inner() };
         let access = match (row.is_multiple_of(4), self.config.dtype) {
-            (true, _) => Access::Quad,
+            (true, _) => self.quads(),
             (false, DType::F32) => Access::Element,
             // Two channels share a word.
             (false, _) => return Ok(None),

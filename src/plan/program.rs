@@ -98,6 +98,8 @@ impl Walk {
 pub enum Access {
     /// Four elements at a time.
     Quad,
+    /// Four elements at a time, in words of 64 bits: half as many components as a quad's.
+    Wide,
     /// One storage word at a time: where the element count is not a multiple of 4, so that the last quad is incomplete.
     Word,
     /// One element at a time, neighbours by neighbouring lanes: where a resident channel does not begin with a quad.

@@ -58,8 +58,10 @@ prop_compose! {
         resident_blocks in any_number(0..20),
         resident_element_blocks in any_number(0..20),
         resident_rows in prop_oneof![4 => (0u32..7).prop_map(|n| 1 << n), 1 => any_number(0..40)],
+        word_bits in any_number(0..100),
     ) -> Tuning {
         Tuning {
+            word_bits,
             reduce_lanes: lanes[0],
             apply_lanes: lanes[1],
             merge_lanes: lanes[2],
@@ -90,8 +92,10 @@ prop_compose! {
         alignment in prop_oneof![Just(256u64), Just(32)],
         dimension in prop_oneof![Just(65_535u32), 40u32..500],
         memory in prop_oneof![Just(16_384u32), Just(1024), Just(65_536)],
+        shader_int64 in any::<bool>(),
     ) -> DeviceFacts {
         DeviceFacts {
+            shader_int64,
             binding_bytes: binding,
             offset_alignment: alignment,
             workgroups_per_dimension: dimension,

@@ -42,6 +42,7 @@ struct Entry {
     timestamps: bool,
     subgroups: bool,
     shader_f16: bool,
+    shader_int64: bool,
     storage_buffers: u32,
     binding_bytes: u64,
     buffer_bytes: u64,
@@ -68,6 +69,7 @@ impl From<&AdapterSummary> for Entry {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             shader_f16: features.contains(wgpu::Features::SHADER_F16),
+            shader_int64: features.contains(wgpu::Features::SHADER_INT64),
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
             binding_bytes: limits.max_storage_buffer_binding_size,
             buffer_bytes: limits.max_buffer_size,
@@ -169,10 +171,11 @@ pub async fn adapters(arguments: &Arguments) -> Result<(), Failure> {
                 bytes(entry.workgroup_memory_bytes.into()),
             ),
             format!(
-                "{}\n{}\n{}{subgroups}",
+                "{}\n{}\n{}\n{}{subgroups}",
                 has(entry.timestamps, "timestamps"),
                 has(entry.subgroups, "subgroups"),
-                has(entry.shader_f16, "shader f16")
+                has(entry.shader_f16, "shader f16"),
+                has(entry.shader_int64, "shader int64")
             ),
         ]);
     }
@@ -181,5 +184,7 @@ pub async fn adapters(arguments: &Arguments) -> Result<(), Failure> {
     for sentence in entries.iter().filter_map(Entry::tuning) {
         output::line(sentence)?;
     }
-    output::line("Operations ask for WebGPU's default limits and no feature; timestamps only for `bench`.")
+    output::line(
+        "Operations need WebGPU's default limits and no feature; `bench` uses timestamps, software adapters 64-bit integers.",
+    )
 }

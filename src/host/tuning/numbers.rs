@@ -12,6 +12,7 @@ pub struct Number {
     ladder: &'static [u32],
 }
 
+const WORD_BITS: &[u32] = &[32, 64];
 const LANES: &[u32] = &[4, 8, 16, 32, 64, 128, 256, 512, 1024];
 const WORKGROUPS: &[u32] = &[4, 16, 64, 256, 1024, 4096, 16_384];
 const QUADS: &[u32] = &[64, 256, 1024, 4096, 16_384, 65_536, 262_144];
@@ -23,7 +24,8 @@ const ROW_BLOCKS: &[u32] = &[0, 4, 8, 16, 32];
 const ROWS: &[u32] = &[1, 2, 4, 8, 16, 32];
 
 /// The numbers, in the order in which they are measured: first what decides how memory is gone through.
-pub const NUMBERS: [Number; 17] = [
+pub const NUMBERS: [Number; 18] = [
+    Number { name: "word_bits", of: |t| &mut t.word_bits, ladder: WORD_BITS },
     Number { name: "row_blocks", of: |t| &mut t.row_blocks, ladder: ROW_BLOCKS },
     Number { name: "reduce_lanes", of: |t| &mut t.reduce_lanes, ladder: LANES },
     Number { name: "apply_lanes", of: |t| &mut t.apply_lanes, ladder: LANES },
@@ -83,6 +85,6 @@ mod tests {
                 assert!(!above.is_empty() || !below.is_empty(), "{}", number.name);
             }
         }
-        assert_eq!(NUMBERS[1].directions(8), [vec![16, 32, 64, 128, 256, 512, 1024], vec![4]]);
+        assert_eq!(NUMBERS[2].directions(8), [vec![16, 32, 64, 128, 256, 512, 1024], vec![4]]);
     }
 }

@@ -71,6 +71,7 @@ pub fn list(scope: &Scope) -> Vec<Test> {
         codec::every_half_is_unpacked_bit_for_bit,
         codec::every_midpoint_is_packed_bit_for_bit,
         places::one_buffer_and_in_place_give_the_same_bits,
+        places::words_of_any_length_give_the_same_bits,
         places::a_hundred_repeats_give_the_same_bits,
         places::shapes_beyond_the_grid_pass,
         steps::a_running_update_is_applied_once_a_record,

@@ -3,10 +3,10 @@
 use wgpu_batchnorm::check::sweep::Content;
 use wgpu_batchnorm::check::{SweepCase, check_one};
 use wgpu_batchnorm::host::{Gpu, Inputs, Outputs, Placement, execute, execute_placed};
-use wgpu_batchnorm::plan::Operation;
+use wgpu_batchnorm::plan::{Access, Operation, Plan, Tuning};
 use wgpu_batchnorm::{Activation, Config, DType, Gradients, Momentum, Shape, reference};
 
-use super::{BRIEF, Outcome, check, layouts, noise, same_bits, sibling, text, tunings};
+use super::{BRIEF, Outcome, check, layouts, noise, same_bits, sibling, text, tunings, with_tuning};
 
 const OPERATIONS: [Operation; 5] = [
     Operation::Training,
@@ -73,6 +73,31 @@ pub async fn one_buffer_and_in_place_give_the_same_bits(gpu: &Gpu) -> Outcome {
                     let separate = run(Placement::Separate).await?;
                     same_bits(&format!("{what} in one buffer"), &separate, &run(Placement::Arena).await?)?;
                     same_bits(&format!("{what} in place"), &separate, &run(Placement::InPlace).await?)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Words of 32 and of 64 bits, where the device has integers of so many; elsewhere a tuning that asks for them is brought back.
+pub async fn words_of_any_length_give_the_same_bits(gpu: &Gpu) -> Outcome {
+    let has_long = gpu.device().features().contains(wgpu::Features::SHADER_INT64);
+    for (turn, gpu) in tunings(gpu)?.into_iter().enumerate() {
+        let words = |word_bits| with_tuning(&gpu, Tuning { word_bits, ..gpu.norms().tuning().clone() });
+        let (short, long) = (words(32)?, words(64)?);
+        for (index, shape) in layouts()?.into_iter().enumerate() {
+            let config = configs()[(index + turn) % 3];
+            let data = Data::new(&shape, config.dtype);
+            for operation in OPERATIONS {
+                let what = format!("{operation:?} of {shape} {} in long words", config.dtype);
+                let plan = |gpu: &Gpu| Plan::new(operation, &shape, &config, gpu.norms().facts(), gpu.norms().tuning());
+                let is_wide = plan(&long).map_err(text)?.dispatches.iter().any(|d| d.program.access == Access::Wide);
+                let whole = shape.elements().is_multiple_of(4);
+                check(is_wide == (has_long && whole), || format!("{what}: the plan has them: {is_wide}"))?;
+                if is_wide {
+                    let run = async |gpu| execute(gpu, operation, &shape, &config, &data.inputs()).await.map_err(text);
+                    same_bits(&what, &run(&short).await?, &run(&long).await?)?;
                 }
             }
         }

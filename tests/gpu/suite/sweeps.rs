@@ -72,6 +72,7 @@ fn random_tuning(rng: &mut impl Rng) -> Tuning {
         _ => (f64::from(least) * (f64::from(most) / f64::from(least)).powf(rng.random())) as u32,
     };
     Tuning {
+        word_bits: number(16, 128),
         reduce_lanes: number(1, 256),
         apply_lanes: number(1, 256),
         merge_lanes: number(1, 256),

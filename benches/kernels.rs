@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use wgpu_batchnorm::host::Gpu;
-use wgpu_batchnorm::host::timing::{CopyKernel, Timer};
+use wgpu_batchnorm::host::timing::{CopyKernel, CopyWord, Timer};
 use wgpu_batchnorm::{Config, DType, Gradients, Layer, LayerBackward, LayerForward, Mode, Shape};
 
 /// Most steps of one submission: a driver may take one that lasts for seconds for one that hangs.
@@ -46,7 +46,8 @@ fn operations(criterion: &mut Criterion) {
         let values: Vec<f32> = (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-7).collect();
         let [x, dy] = ["x", "dy"].map(|label| gpu.buffer(label, bytemuck::cast_slice(&values)).expect("a tensor"));
         let [y, dx] = ["y", "dx"].map(|label| gpu.empty(label, 4 * n).expect("a tensor"));
-        let copy = pollster::block_on(CopyKernel::best(&timer, &[[&x, &y]], 4 * n, DType::F32)).expect("a copy");
+        let copy =
+            pollster::block_on(CopyKernel::best(&timer, &[[&x, &y]], 4 * n, CopyWord::Of(DType::F32))).expect("a copy");
         let copy = copy.bind(&gpu, &x, &y, 4 * n).expect("a copy");
         let layer = Layer::new(gpu.norms(), shape.channels(), &config).expect("a layer");
         let forward = LayerForward { x: x.slice(..), residual: None, y: y.slice(..), mask: None };

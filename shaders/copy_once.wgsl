@@ -3,11 +3,11 @@
 // reads  source [words]      writes  destination [words]
 override WORKGROUP_SIZE: u32 = 1u;
 
-// The type of a storage word: u32 where it holds halves.
-alias Element = f32;
+// 16 bytes: u32 where a storage word holds halves, vec2<u64> for words of 64 bits.
+alias Word = vec4<f32>;
 
-@group(0) @binding(0) var<storage, read> source: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read_write> destination: array<vec4<Element>>;
+@group(0) @binding(0) var<storage, read> source: array<Word>;
+@group(0) @binding(1) var<storage, read_write> destination: array<Word>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn copy_once(

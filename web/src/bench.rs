@@ -5,7 +5,7 @@ use wasm_bindgen::JsError;
 use web_time::Instant;
 use wgpu_batchnorm::check::sweep::{Content, SweepCase, SweepData};
 use wgpu_batchnorm::check::{Comparison, check_one};
-use wgpu_batchnorm::host::timing::{Copy, CopyKernel, Measured, Spread, Timer, Work, milliseconds};
+use wgpu_batchnorm::host::timing::{Copy, CopyKernel, CopyWord, Measured, Spread, Timer, Work, milliseconds};
 use wgpu_batchnorm::host::{Gpu, Placement};
 use wgpu_batchnorm::plan::Operation;
 use wgpu_batchnorm::{Bound, Config, DType, Gradients, Layer, LayerBackward, LayerForward, Mode, Shape, cpu, wgpu};
@@ -171,7 +171,7 @@ async fn measure(
     let bytes = 4 * u64::from(shape.elements());
     let sets = (0..sets_of(shape)).map(|_| Set::new(gpu, &layer, shape, &data)).collect::<Result<Vec<_>, _>>()?;
     let pairs: Vec<_> = sets.iter().map(|set| [&set.x, &set.out]).collect();
-    let kernel = CopyKernel::best(timer, &pairs, bytes, DType::F32).await?;
+    let kernel = CopyKernel::best(timer, &pairs, bytes, CopyWord::Of(DType::F32)).await?;
     let copies = pairs.iter().map(|[from, to]| kernel.bind(gpu, from, to, bytes)).collect::<Result<Vec<Copy>, _>>()?;
     let copy = Work::new(|pass, set| copies[set % copies.len()].record(pass));
     let works: Vec<Work> = (0..OPERATIONS.len())

@@ -11,6 +11,25 @@ use crate::plan::{DeviceFacts, grid};
 const FINALISTS: usize = 5;
 const FINAL_ROUNDS: usize = 7;
 
+/// What 16 bytes are copied as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyWord {
+    /// Four words of the tensor's type: two halves are one word.
+    Of(DType),
+    /// Two words of 64 bits, where shaders have integers of so many ([`DeviceFacts::shader_int64`]).
+    Wide,
+}
+
+impl CopyWord {
+    const fn wgsl(self) -> &'static str {
+        match self {
+            CopyWord::Of(DType::F32) => "vec4<f32>",
+            CopyWord::Of(DType::F16 | DType::Bf16) => "vec4<u32>",
+            CopyWord::Wide => "vec2<u64>",
+        }
+    }
+}
+
 /// One way to copy: how many invocations in a workgroup, and how many 16-byte words each workgroup copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyForm {
@@ -66,15 +85,12 @@ impl CopyKernel {
     ///
     /// # Errors
     /// [`Error::Device`] if the device refuses it
-    pub fn new(gpu: &Gpu, form: CopyForm, dtype: DType) -> Result<Self, Error> {
+    pub fn new(gpu: &Gpu, form: CopyForm, word: CopyWord) -> Result<Self, Error> {
         let (text, entry) = match form.stretch {
             None => (include_str!("../../../shaders/copy_once.wgsl"), "copy_once"),
             Some(_) => (include_str!("../../../shaders/copy_loop.wgsl"), "copy_loop"),
         };
-        let text = match dtype {
-            DType::F32 => text.to_owned(),
-            DType::F16 | DType::Bf16 => text.replace("alias Element = f32;", "alias Element = u32;"),
-        };
+        let text = text.replace("alias Word = vec4<f32>;", &format!("alias Word = {};", word.wgsl()));
         let mut constants = vec![("WORKGROUP_SIZE", f64::from(form.workgroup_size))];
         constants.extend(form.stretch.map(|stretch| ("STRETCH", f64::from(stretch))));
         let device = gpu.device();
@@ -168,14 +184,14 @@ impl CopyKernel {
     ///
     /// # Errors
     /// As [`CopyKernel::bind`] and [`Timer::measure`] · [`Error::Missing`] without a pair.
-    pub async fn best(timer: &Timer, pairs: &[[&wgpu::Buffer; 2]], bytes: u64, dtype: DType) -> Result<Self, Error> {
+    pub async fn best(timer: &Timer, pairs: &[[&wgpu::Buffer; 2]], bytes: u64, word: CopyWord) -> Result<Self, Error> {
         if pairs.is_empty() {
             return Err(Error::Missing { argument: "pairs", reason: "a copy goes from one buffer to another" });
         }
         let gpu = timer.gpu();
         let mut field: Vec<(Self, Vec<Copy>)> = Vec::new();
         for form in CopyForm::candidates(gpu.norms().facts()) {
-            let kernel = Self::new(gpu, form, dtype)?;
+            let kernel = Self::new(gpu, form, word)?;
             let copies =
                 pairs.iter().map(|[from, to]| kernel.bind(gpu, from, to, bytes)).collect::<Result<Vec<_>, _>>()?;
             field.push((kernel, copies));

@@ -15,7 +15,7 @@ use std::time::Instant;
 use web_time::Instant;
 
 pub use cache::last_level_cache_bytes;
-pub use copy::{Copy, CopyForm, CopyKernel};
+pub use copy::{Copy, CopyForm, CopyKernel, CopyWord};
 pub use spread::Spread;
 
 use super::Gpu;

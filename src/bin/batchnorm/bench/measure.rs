@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use wgpu_batchnorm::host::timing::{Copy, CopyKernel, Measured, Spread, Timer, Work, milliseconds};
+use wgpu_batchnorm::host::timing::{Copy, CopyKernel, CopyWord, Measured, Spread, Timer, Work, milliseconds};
 use wgpu_batchnorm::host::{Gpu, encode};
 use wgpu_batchnorm::plan::Dispatch;
 use wgpu_batchnorm::{Bound, Config, Shape};
@@ -51,15 +51,23 @@ pub async fn measure(
 
     phase("finding the best copy");
     let (pairs, bytes) = (subject.pairs(), subject.tensor_bytes);
-    let kernel = CopyKernel::best(timer, &pairs, bytes, config.dtype).await?;
+    let kernel = CopyKernel::best(timer, &pairs, bytes, CopyWord::Of(config.dtype)).await?;
     let copies = subject.copies(gpu, &kernel)?;
+    let wide = match gpu.norms().facts().shader_int64 {
+        true => Some(CopyKernel::best(timer, &pairs, bytes, CopyWord::Wide).await?),
+        false => None,
+    };
+    let wide = wide.map(|kernel| subject.copies(gpu, &kernel)).transpose()?;
 
     phase("timing cold");
     let all: Vec<&[Bound]> = operations.iter().map(|&operation| subject.bound(operation)).collect();
-    let cold = beside(timer, &copies, &all, *rounds).await?;
+    let works: Vec<Work> =
+        all.iter().map(|bound| operation_over(bound)).chain(wide.iter().map(|w| copy_over(w))).collect();
+    let cold = timer.rounds(&copy_over(&copies), &works.iter().collect::<Vec<_>>(), *rounds).await?;
+    let wide_copy = wide.as_ref().and(cold.last()).map(Beside::from);
     phase("timing hot");
-    let first: Vec<&[Bound]> = all.iter().map(|bound| &bound[..1]).collect();
-    let hot = beside(timer, &copies[..1], &first, *rounds).await?;
+    let works: Vec<Work> = all.iter().map(|bound| operation_over(&bound[..1])).collect();
+    let hot = timer.rounds(&copy_over(&copies[..1]), &works.iter().collect::<Vec<_>>(), *rounds).await?;
     phase("timing submissions and transfers");
     let submission = submissions(timer, &copies, &all, *rounds).await?;
     let mut driver = Vec::new();
@@ -83,6 +91,7 @@ pub async fn measure(
             conclusive: is_conclusive(&by_round),
             bytes_per_second: plan.bytes_moved as f64 / (main.ms.median / 1e3),
             copy_form: kernel.form().to_string(),
+            wide_copy,
             driver_copy_ms: Spread::of(&driver),
             hot: Beside::from(&hot[index]),
             submission: Beside::from(&submission[index]),
@@ -135,24 +144,14 @@ async fn run_once(
     Ok(written)
 }
 
-/// Times operations beside the copy, each over its sets.
-async fn beside(
-    timer: &Timer,
-    copies: &[Copy],
-    operations: &[&[Bound]],
-    rounds: usize,
-) -> Result<Vec<Measured>, Failure> {
-    let yardstick = Work::new(|pass, set| copies[set % copies.len()].record(pass));
-    let works: Vec<Work> = operations
-        .iter()
-        .map(|bound| {
-            Work::new(move |pass: &mut wgpu_batchnorm::wgpu::ComputePass<'_>, set| {
-                bound[set % bound.len()].record(pass)
-            })
-        })
-        .collect();
-    let works: Vec<&Work> = works.iter().collect();
-    Ok(timer.rounds(&yardstick, &works, rounds).await?)
+/// An operation over its sets.
+fn operation_over(bound: &[Bound]) -> Work<'_> {
+    Work::new(move |pass: &mut wgpu_batchnorm::wgpu::ComputePass<'_>, set| bound[set % bound.len()].record(pass))
+}
+
+/// A copy over all sets.
+fn copy_over(copies: &[Copy]) -> Work<'_> {
+    Work::new(move |pass: &mut wgpu_batchnorm::wgpu::ComputePass<'_>, set| copies[set % copies.len()].record(pass))
 }
 
 /// Times single submissions, in turn with those of the copy.
@@ -162,11 +161,11 @@ async fn submissions(
     operations: &[&[Bound]],
     rounds: usize,
 ) -> Result<Vec<Measured>, Failure> {
-    let yardstick = Work::new(|pass, set| copies[set % copies.len()].record(pass));
+    let yardstick = copy_over(copies);
     let mut measured = vec![Measured::default(); operations.len()];
     for _ in 0..2 * rounds {
         for (bound, measured) in operations.iter().zip(&mut measured) {
-            let work = Work::new(|pass, set| bound[set % bound.len()].record(pass));
+            let work = operation_over(bound);
             measured.yardstick_ms.push(timer.submission(&yardstick).await?);
             measured.work_ms.push(timer.submission(&work).await?);
         }

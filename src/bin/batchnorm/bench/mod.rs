@@ -35,6 +35,8 @@ What the table says:
   ms         median of the kernels alone and its quartiles, on buffers that no cache holds
   × copy     the same in units of the best plain copy of x; `limit` is what the bytes alone cost.
              A `?` stands where rounds disagree by more than a quarter: too noisy to conclude
+             `copy, 64 bits` is the best copy in words of 64 bits, where the device has them: what software
+             adapters move tensors in
   hot ×      the same again and again on the same buffers
   + submit × one at a time with its submission, in units of a copy with its own
   transfers  upload, kernels and download

@@ -137,6 +137,9 @@ pub struct Details {
     pub bytes_per_second: f64,
     /// The form of the best copy: invocations × 16-byte words of each.
     pub copy_form: String,
+    /// The best plain copy in words of 64 bits beside it, where shaders have them.
+    #[serde(default)]
+    pub wide_copy: Option<Beside>,
     /// The driver's own copy of x, by the host's clock.
     pub driver_copy_ms: Spread,
     /// The same on one set of buffers, again and again.

@@ -37,6 +37,10 @@ pub fn add(table: &mut Table, shape: &Shape, figures: &[Figures]) {
         let form = details.copy_form.clone();
         let times = [spread(&copy), one(), one(), rate(copy.median), hot, one(), none(), cpu_copy, none()];
         table.add_row([std::mem::take(&mut title), "copy".to_owned(), form].into_iter().chain(times));
+        if let Some(wide) = details.wide_copy {
+            let times = [spread(&wide.ms), format!("{:.2}", wide.ratio_to_copy), none(), rate(wide.ms.median)];
+            table.add_row([none(), "copy, 64 bits".to_owned(), none()].into_iter().chain(times));
+        }
         let beside = format!("{:.2}", driver.median / copy.median);
         let times = [spread(&driver), beside, none(), rate(driver.median)];
         table.add_row([none(), "driver's copy".to_owned(), none()].into_iter().chain(times));
@@ -90,11 +94,16 @@ pub fn summary(results: &[Figures]) -> Vec<String> {
             }
             let mean = geometric_mean(large.iter().map(|l| l.1));
             let fastest = geometric_mean(large.iter().map(|l| l.2.ratio_of_fastest));
+            let wide = large.iter().filter_map(|l| Some(l.1 / l.2.wide_copy?.ratio_to_copy)).collect::<Vec<_>>();
+            let wide = match wide.len() == large.len() {
+                true => format!(", {:.2} × copy in words of 64 bits", geometric_mean(wide.into_iter())),
+                false => String::new(),
+            };
             let worst = large.iter().map(|l| l.1).fold(0.0, f64::max);
             let doubtful = large.iter().filter(|l| !l.2.conclusive).count();
             let doubt = if doubtful == 0 { String::new() } else { format!("; {doubtful} too noisy to conclude") };
             sentences.push(format!(
-                "{operation}, {layout}: {mean:.2} × copy by medians, {fastest:.2} by fastest rounds (geometric means of \
+                "{operation}, {layout}: {mean:.2} × copy by medians, {fastest:.2} by fastest rounds{wide} (geometric means of \
                  {} shapes of 1 MiB and more); worst {worst:.2}{doubt}",
                 large.len()
             ));

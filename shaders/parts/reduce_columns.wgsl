@@ -1,5 +1,5 @@
 // Channels last, and planes too small for a walk: rows of `columns` quads after which the channels repeat. Each lane
-// holds one column, whose four elements belong to four fixed channels, and walks down the rows.
+// holds one column, whose four elements keep to their channels, and walks down the rows.
 // workgroup → part (rows_per_part rows) and block of LANES_X columns; lanes → LANES_X columns × rows
 
 fn walk(state: ptr<function, Accumulator>, first: u32, stride: u32, steps: u32) {

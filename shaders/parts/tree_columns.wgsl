@@ -1,5 +1,5 @@
 // The reduction over the lanes of a workgroup that share a column: lanes l, l + kept, l + 2·kept … become one, for each l
-// below `kept`; the four strands are four channels and stay apart.
+// below `kept`; the four strands, of up to four channels, stay apart.
 // Every lane writes before any lane reads, so the memory needs no initialisation.
 var<workgroup> lanes: array<Total, WORKGROUP_SIZE>;
 

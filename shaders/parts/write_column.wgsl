@@ -1,17 +1,18 @@
 // The records of a column: one of each plane that its quad reaches into. A plane has a slot for each quad that it can reach
-// into; a row has so many planes of a channel, and a part so many slots for each.
+// into, `parameters.chunks` of them; a row has so many planes of a channel, and a part so many slots for each.
 // Overrides: QUAD_PLANES is how many planes a quad can reach into: 1, 2 (the first and the last element's) or 4.
-fn write_slot(part: u32, row: u32, channel: u32, chunk: u32, record: Record) {
+fn write_slot(part: u32, row: u32, channel: u32, quad: u32, record: Record) {
     let planes = 4u * parameters.columns / parameters.inner / parameters.channels;
-    let slot = (part * planes + row) * parameters.chunks + chunk;
+    let slot = (part * planes + row) * parameters.chunks + quad;
     write_record(slot * parameters.channels + channel, record);
 }
 
-// Where planes begin at different places of a quad, some reach into one quad less than others, and leave the last slot empty.
-fn write_plane(part: u32, row: u32, channel: u32, chunk: u32, last: bool, record: Record) {
-    write_slot(part, row, channel, chunk, record);
-    if (last && chunk + 2u == parameters.chunks) {
-        write_slot(part, row, channel, chunk + 1u, empty_record());
+// Where planes begin at different places of a quad, some reach into one quad less than others: where such a plane ends, an
+// empty record goes into its last slot.
+fn write_plane(part: u32, row: u32, channel: u32, quad: u32, ends: bool, record: Record) {
+    write_slot(part, row, channel, quad, record);
+    if (ends && quad + 2u == parameters.chunks) {
+        write_slot(part, row, channel, quad + 1u, empty_record());
     }
 }
 
@@ -26,14 +27,14 @@ fn write_column(part: u32, column: u32, total: Total) {
         write_slot(part, row.w, channel.w, 0u, strand(total, 3u));
         return;
     }
-    let chunk = (places.place.x + 3u) / 4u;
+    let quad = (places.place.x + 3u) / 4u;
     if (QUAD_PLANES == 1u) {
-        write_slot(part, row.x, channel.x, chunk, combine_strands(total));
+        write_slot(part, row.x, channel.x, quad, combine_strands(total));
         return;
     }
     let first = (row == row.xxxx) & (channel == channel.xxxx);
     let ends = places.place.x + 4u >= parameters.inner;
-    write_plane(part, row.x, channel.x, chunk, ends, combine_strands(only(total, first)));
+    write_plane(part, row.x, channel.x, quad, ends, combine_strands(only(total, first)));
     if (!first.w) {
         let ends = places.place.w + 1u == parameters.inner;
         write_plane(part, row.w, channel.w, 0u, ends, combine_strands(only(total, !first)));

@@ -129,7 +129,7 @@ impl Apply<'_> {
         let x = &self.x[range.clone()];
         // Without a residual anything readable of the right length will do.
         let residual = self.residual.map_or(x, |residual| &residual[range]);
-        let store = &Store::of(self.x.len(), planes.inner);
+        let store = &Store::of(y, self.x.len(), planes.inner);
         self.variant().run(ApplyPlanes { planes, normalise, start, x, residual, y, store });
     }
 
@@ -139,7 +139,7 @@ impl Apply<'_> {
         let range = start..start + y.len();
         let x = &self.x[range.clone()];
         let residual = self.residual.map_or(x, |residual| &residual[range]);
-        let store = &Store::of(self.x.len(), columns.width);
+        let store = &Store::of(y, self.x.len(), columns.width);
         self.variant().run(ApplyColumns { normalise, width: columns.width, x, residual, y, store });
     }
 }

@@ -248,7 +248,7 @@ impl Gradient<'_> {
         let range = start..start + dx.len();
         let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
         let residual = self.residual.map_or(x, |residual| &residual[range]);
-        let store = &Store::of(self.x.len(), planes.inner);
+        let store = &Store::of(dx, self.x.len(), planes.inner);
         if self.frozen {
             self.variant().run(InputPlanes::<true> { planes, of, start, x, dy, residual, dx, store });
         } else {
@@ -262,7 +262,7 @@ impl Gradient<'_> {
         let range = start..start + dx.len();
         let (x, dy) = (&self.x[range.clone()], &self.dy[range.clone()]);
         let residual = self.residual.map_or(x, |residual| &residual[range]);
-        let store = &Store::of(self.x.len(), columns.width);
+        let store = &Store::of(dx, self.x.len(), columns.width);
         if self.frozen {
             self.variant().run(InputColumns::<true> { width, of, x, dy, residual, dx, store });
         } else {

@@ -34,11 +34,11 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// For a part of a tensor of so many elements that is written in runs of so many. Runs must end where a store does: one that
-    /// writes a part of a line past the caches and the rest through them waits for both.
-    pub(super) fn of(elements: usize, run: usize) -> Self {
-        let past_caches = cfg!(target_arch = "x86_64") && 4 * elements >= STREAMED_BYTES && run.is_multiple_of(QUAD);
-        Self { past_caches }
+    /// For `part` of a tensor of so many elements, written in runs of so many. Runs must begin and end where a store does: one
+    /// that writes a part of a line past the caches and the rest through them waits for both.
+    pub(super) fn of(part: &[f32], elements: usize, run: usize) -> Self {
+        let whole = run.is_multiple_of(QUAD) && part.as_ptr().cast::<Quad>().is_aligned();
+        Self { past_caches: cfg!(target_arch = "x86_64") && 4 * elements >= STREAMED_BYTES && whole }
     }
 
     /// Fills `out`.
@@ -152,8 +152,9 @@ mod tests {
     fn only_large_tensors_in_whole_stores_go_past_the_caches() {
         let large = STREAMED_BYTES / 4;
         let here = cfg!(target_arch = "x86_64");
-        let found =
-            [(large, 196), (large, 64), (large - 1, 64), (large, 49)].map(|(n, run)| Store::of(n, run).past_caches);
-        assert_eq!(found, [here, here, false, false]);
+        let part = Aligned([0.0f32; 8]);
+        let found = [(0, large, 196), (4, large, 64), (0, large - 1, 64), (0, large, 49), (1, large, 64)]
+            .map(|(first, elements, run)| Store::of(&part.0[first..], elements, run).past_caches);
+        assert_eq!(found, [here, here, false, false, false]);
     }
 }

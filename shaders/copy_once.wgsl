@@ -3,7 +3,7 @@
 // reads  source [words]      writes  destination [words]
 override WORKGROUP_SIZE: u32 = 1u;
 
-// 16 bytes: u32 where a storage word holds halves, vec2<u64> for words of 64 bits.
+// 16 bytes: vec4<u32> where a storage word holds halves, vec2<u64> for words of 64 bits.
 alias Word = vec4<f32>;
 
 @group(0) @binding(0) var<storage, read> source: array<Word>;

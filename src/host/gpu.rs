@@ -84,7 +84,7 @@ fn is_meant(info: &wgpu::AdapterInfo, word: &str) -> bool {
 
 impl Gpu {
     /// What is asked of an adapter that has it, and needed by nothing: timestamps to measure by, and integers of 64 bits, by
-    /// which software adapters move a tensor in less time ([`Tuning::word_bits`](crate::plan::Tuning::word_bits)).
+    /// which lavapipe moves a tensor in less time ([`Tuning::word_bits`](crate::plan::Tuning::word_bits)).
     pub const FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SHADER_INT64);
 
     /// Every adapter, best first.

@@ -65,8 +65,9 @@ impl Tuning {
             AdapterKind::Cpu => {
                 let lanes = if facts.subgroup_size == 0 { 8 } else { facts.subgroup_size.clamp(4, 64) };
                 Self {
-                    // A software adapter accesses a vector component by component and lane by lane: half as many components
-                    // of twice the size (measured on lavapipe: a copy takes 0.75 of its time, reading 0.4 for 0.5).
+                    // lavapipe accesses a vector component by component and lane by lane: half as many components of twice
+                    // the size (measured: a copy takes 0.75 of its time, reading 0.4 for 0.5). SwiftShader has no such words;
+                    // WARP was not measured.
                     word_bits: 64,
                     reduce_lanes: lanes,
                     apply_lanes: lanes,

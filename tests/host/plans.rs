@@ -279,6 +279,7 @@ fn window_holds(window: Window, range: &std::ops::Range<u64>, elements: u64) -> 
 fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Result<(), TestCaseError> {
     for dispatch in &plan.dispatches {
         let (p, program) = (&dispatch.parameters, &dispatch.program);
+        prop_assert!(facts.shader_int64 || program.access != Access::Wide, "{:?} needs 64 bits", program.kernel);
         prop_assert!(program.arguments().len() <= 8, "{:?} binds {:?}", program.kernel, program.arguments());
         let [x, y, z] = dispatch.workgroups;
         let most = facts.workgroups_per_dimension;
@@ -439,12 +440,13 @@ proptest! {
         shape in large_shape(),
         tuning in any_tuning(),
         software in any::<bool>(),
+        shader_int64 in any::<bool>(),
         dtype in 0usize..3,
         flags in 0u32..64,
         operation in 0usize..OPERATIONS.len(),
     ) {
         let base = if software { DeviceFacts::SOFTWARE } else { DeviceFacts::FLOOR };
-        let facts = DeviceFacts { buffer_bytes: u64::MAX, ..base };
+        let facts = DeviceFacts { buffer_bytes: u64::MAX, shader_int64, ..base };
         let fitted = tuning.fitted(&facts);
         prop_assert_eq!(&fitted, &fitted.fitted(&facts), "what fits is left alone");
         let config = config(dtype, flags);

@@ -185,6 +185,6 @@ pub async fn adapters(arguments: &Arguments) -> Result<(), Failure> {
         output::line(sentence)?;
     }
     output::line(
-        "Operations need WebGPU's default limits and no feature; `bench` uses timestamps, software adapters 64-bit integers.",
+        "Operations ask for WebGPU's default limits and no feature; `bench` uses timestamps, software adapters 64-bit integers.",
     )
 }

@@ -64,6 +64,15 @@ impl std::fmt::Display for CopyForm {
     }
 }
 
+/// The WGSL of a form, and its entry point.
+fn text(form: CopyForm, word: CopyWord) -> (String, &'static str) {
+    let (text, entry) = match form.stretch {
+        None => (include_str!("../../../shaders/copy_once.wgsl"), "copy_once"),
+        Some(_) => (include_str!("../../../shaders/copy_loop.wgsl"), "copy_loop"),
+    };
+    (text.replace("alias Word = vec4<f32>;", &format!("alias Word = {};", word.wgsl())), entry)
+}
+
 /// A copy in one form, compiled.
 #[derive(Clone, Debug)]
 pub struct CopyKernel {
@@ -86,11 +95,7 @@ impl CopyKernel {
     /// # Errors
     /// [`Error::Device`] if the device refuses it
     pub fn new(gpu: &Gpu, form: CopyForm, word: CopyWord) -> Result<Self, Error> {
-        let (text, entry) = match form.stretch {
-            None => (include_str!("../../../shaders/copy_once.wgsl"), "copy_once"),
-            Some(_) => (include_str!("../../../shaders/copy_loop.wgsl"), "copy_loop"),
-        };
-        let text = text.replace("alias Word = vec4<f32>;", &format!("alias Word = {};", word.wgsl()));
+        let (text, entry) = text(form, word);
         let mut constants = vec![("WORKGROUP_SIZE", f64::from(form.workgroup_size))];
         constants.extend(form.stretch.map(|stretch| ("STRETCH", f64::from(stretch))));
         let device = gpu.device();
@@ -231,6 +236,25 @@ impl Copy {
         for (group, [x, y, z]) in &self.steps {
             pass.set_bind_group(0, group, &[]);
             pass.dispatch_workgroups(*x, *y, *z);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_what_the_text_copies() {
+        for stretch in [None, Some(64)] {
+            let form = CopyForm { workgroup_size: 8, stretch };
+            let words = DType::ALL.map(CopyWord::Of).into_iter().chain([CopyWord::Wide]);
+            for word in words {
+                let (text, entry) = text(form, word);
+                assert!(text.contains(&format!("alias Word = {};", word.wgsl())), "{text}");
+                assert!(text.contains(&format!("fn {entry}(")), "{text}");
+                assert_eq!(text.matches("array<Word>").count(), 2, "{text}");
+            }
         }
     }
 }

@@ -33,10 +33,10 @@ use side_by_side::{SideBySide, steps};
 #[command(after_help = "\
 What the table says:
   ms         median of the kernels alone and its quartiles, on buffers that no cache holds
-  × copy     the same in units of the best plain copy of x; `limit` is what the bytes alone cost.
+  × copy     the same in units of the best plain copy of x in its own type; `limit` is what the bytes alone cost,
+             at the copy's rate. Where the device has words of 64 bits, the best copy in such words stands beside
+             it: kernels that move tensors so, as on software adapters, may come below the limit.
              A `?` stands where rounds disagree by more than a quarter: too noisy to conclude
-             `copy, 64 bits` is the best copy in words of 64 bits, where the device has them: what software
-             adapters move tensors in
   hot ×      the same again and again on the same buffers
   + submit × one at a time with its submission, in units of a copy with its own
   transfers  upload, kernels and download

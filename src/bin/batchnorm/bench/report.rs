@@ -125,7 +125,8 @@ pub struct Figures {
 /// What more there is to tell of a GPU.
 #[derive(Deserialize, Serialize)]
 pub struct Details {
-    /// The ratio where nothing but the traffic counts: bytes moved, in copies of x.
+    /// The ratio where nothing but the traffic counts: bytes moved, in copies of x. A ratio may be below it where tensors go in
+    /// words of 64 bits: the copy is in the tensor's own type.
     pub ratio_limit: f64,
     /// Median and quartiles of the ratio round by round.
     pub ratio_by_round: Spread,
@@ -176,10 +177,10 @@ pub struct GpuFigures {
     pub details: Details,
 }
 
-/// An operation beside the copy.
+/// An operation, or another copy, beside the copy.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 pub struct Beside {
-    /// The operation.
+    /// What is measured.
     pub ms: Spread,
     /// The copy.
     pub copy_ms: Spread,

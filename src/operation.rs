@@ -87,11 +87,16 @@ impl<K: Kind> Prepared<K> {
     /// browser [`Prepared::bind_async`] tells that
     pub fn bind(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
         let bindings = self.check(buffers)?;
-        let scratch = match self.scratch_known(buffers.scratch(), &bindings)? {
-            Scratch::Known(slice) => slice,
-            Scratch::Wanted(bytes) => Some(self.keep(buffer::zeros(device, SCRATCH, bytes, buffer::SCRATCH_USAGE)?)),
+        let (known, made) = match self.scratch_known(buffers.scratch(), &bindings)? {
+            Scratch::Known(slice) => (slice, None),
+            Scratch::Wanted(bytes) => (None, Some(buffer::zeros(device, SCRATCH, bytes, buffer::SCRATCH_USAGE)?)),
         };
-        guarded(device, BIND_GROUPS, || self.steps(device, &bindings, scratch))?
+        let scratch = known.or(made.as_ref().map(|buffer| buffer.slice(..)));
+        let bound = guarded(device, BIND_GROUPS, || self.steps(device, &bindings, scratch))??;
+        if let Some(scratch) = made {
+            self.keep(scratch);
+        }
+        Ok(bound)
     }
 
     /// [`Prepared::bind`], which waits for what only the device can know where it tells that later: in a browser.
@@ -100,16 +105,21 @@ impl<K: Kind> Prepared<K> {
     /// As [`Prepared::bind`].
     pub async fn bind_async(&self, device: &wgpu::Device, buffers: &K::Buffers<'_>) -> Result<Bound, Error> {
         let bindings = self.check(buffers)?;
-        let scratch = match self.scratch_known(buffers.scratch(), &bindings)? {
-            Scratch::Known(slice) => slice,
+        let (known, made) = match self.scratch_known(buffers.scratch(), &bindings)? {
+            Scratch::Known(slice) => (slice, None),
             Scratch::Wanted(bytes) => {
-                Some(self.keep(buffer::zeros_async(device, SCRATCH, bytes, buffer::SCRATCH_USAGE).await?))
+                (None, Some(buffer::zeros_async(device, SCRATCH, bytes, buffer::SCRATCH_USAGE).await?))
             }
         };
+        let scratch = known.or(made.as_ref().map(|buffer| buffer.slice(..)));
         for dispatch in &self.plan.dispatches {
             self.kernels.get_async(&self.variant(&dispatch.program, &bindings, scratch)).await?;
         }
-        guarded_async(device, BIND_GROUPS, || self.steps(device, &bindings, scratch)).await?
+        let bound = guarded_async(device, BIND_GROUPS, || self.steps(device, &bindings, scratch)).await??;
+        if let Some(scratch) = made {
+            self.keep(scratch);
+        }
+        Ok(bound)
     }
 
     fn check<'a>(&self, buffers: &K::Buffers<'a>) -> Result<Bindings<'a>, Error> {
@@ -157,9 +167,9 @@ impl<K: Kind> Prepared<K> {
         })
     }
 
-    /// Keeps a scratch for every further bind, unless there is one by now.
-    fn keep(&self, scratch: wgpu::Buffer) -> BufferSlice<'_> {
-        self.scratch.get_or_init(|| scratch).slice(..)
+    /// Keeps a scratch with which a bind came off for every further one, unless there is one by now.
+    fn keep(&self, scratch: wgpu::Buffer) {
+        self.scratch.get_or_init(|| scratch);
     }
 
     fn step(

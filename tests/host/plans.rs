@@ -552,6 +552,20 @@ fn bytes_are_counted_where_they_move() {
     }
 }
 
+/// The grid of resident kernels has one dimension, of 65 535 workgroups: more channels stream.
+#[test]
+fn channels_stay_resident_as_far_as_one_dimension_of_a_grid_goes() {
+    let facts = DeviceFacts { buffer_bytes: u64::MAX, ..DeviceFacts::FLOOR };
+    for operation in [Operation::Training, Operation::Backward(Gradients::ALL)] {
+        let is_resident = |channels| {
+            let shape = Shape::ncl(1, channels, 400).unwrap();
+            let plan = Plan::new(operation, &shape, &Config::pytorch(), &facts, &Tuning::for_device(&facts)).unwrap();
+            plan.dispatches.iter().any(|dispatch| dispatch.program.kernel.is_resident())
+        };
+        assert_eq!([65_535, 65_536].map(is_resident), [true, false], "{}", operation.name());
+    }
+}
+
 /// 49 elements reach into 13 quads, wherever they begin; and what reads two tensors goes along rows for longer planes.
 #[test]
 fn short_planes_leave_a_record_for_each_quad_and_sums_go_along_rows() {

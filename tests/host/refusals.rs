@@ -548,6 +548,27 @@ fn a_buffer_of_another_device_is_refused() {
     other.is_clean();
 }
 
+/// A bind on a device that is not the operation's own leaves nothing behind for the next.
+#[test]
+fn a_bind_on_another_device_spoils_no_later_one() {
+    let [stub, other] = Stub::pair();
+    let b = Buffers::new(&stub);
+    for wait in [false, true] {
+        let training = stub.norms.training(&shape(), &full()).unwrap();
+        assert!(training.scratch_bytes() > 0);
+        let buffers = TrainingBuffers { scratch: None, ..b.training() };
+        let error = match wait {
+            false => refused(training.bind(&other.device, &buffers)),
+            true => refused(pollster::block_on(training.bind_async(&other.device, &buffers))),
+        };
+        assert!(matches!(error, Error::Device { .. }), "{error}");
+        let bound = training.bind(&stub.device, &buffers).unwrap();
+        stub.submit(|pass| bound.record(pass));
+    }
+    stub.is_clean();
+    other.is_clean();
+}
+
 /// A host that meets a refusal keeps its encoder, and the next call works.
 #[test]
 fn a_refusal_leaves_the_hosts_encoder_whole() {

@@ -714,6 +714,11 @@ fn tune_measures_and_keeps_what_is_faster() {
     }
     let folder = Folder::new();
     let (file, report) = (folder.text("tuning.json"), folder.text("tune.json"));
+    for no_file in ["-", "/dev/stdout", "/dev/null"] {
+        let refused = program().args(["tune", "--file", no_file]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{no_file}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(&format!("{no_file} is no file")), "{no_file}");
+    }
     let arguments = ["tune", "--adapter", "0", "--file", &file, "--json", &report];
     let text = succeeds(program().args(arguments).output().unwrap());
     let report = json(&folder.path("tune.json"));

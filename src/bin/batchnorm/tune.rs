@@ -117,7 +117,12 @@ impl From<&Trial> for Tried {
 /// Tunes.
 pub async fn tune(arguments: &Arguments) -> Result<(), Failure> {
     json::check_place_of(&arguments.json)?;
-    json::check_place_of(&arguments.file)?;
+    if let Some(file) = &arguments.file {
+        if json::is_no_file(file) {
+            return Err(Failure::Usage(format!("{} is no file; a tuning is kept in one", file.display())));
+        }
+        json::check_place(file)?;
+    }
     let file = arguments.file.clone().map(TuningFile::at).or_else(TuningFile::chosen);
     let nowhere = format!(
         "there is no file to keep it in: {VARIABLE} is `none`, or there is no configuration folder; name one with --file"

@@ -53,11 +53,11 @@ pub async fn measure(
     let (pairs, bytes) = (subject.pairs(), subject.tensor_bytes);
     let kernel = CopyKernel::best(timer, &pairs, bytes, CopyWord::Of(config.dtype)).await?;
     let copies = subject.copies(gpu, &kernel)?;
-    let wide = match gpu.norms().facts().shader_int64 {
-        true => Some(CopyKernel::best(timer, &pairs, bytes, CopyWord::Wide).await?),
-        false => None,
+    // So that kernels in words of 64 bits are not held against less than such words can do.
+    let wide = match gpu.norms().tuning().word_bits {
+        64 => Some(subject.copies(gpu, &CopyKernel::best(timer, &pairs, bytes, CopyWord::Wide).await?)?),
+        _ => None,
     };
-    let wide = wide.map(|kernel| subject.copies(gpu, &kernel)).transpose()?;
 
     phase("timing cold");
     let all: Vec<&[Bound]> = operations.iter().map(|&operation| subject.bound(operation)).collect();

@@ -34,8 +34,8 @@ use side_by_side::{SideBySide, steps};
 What the table says:
   ms         median of the kernels alone and its quartiles, on buffers that no cache holds
   × copy     the same in units of the best plain copy of x in its own type; `limit` is what the bytes alone cost,
-             at the copy's rate. Where the device has words of 64 bits, the best copy in such words stands beside
-             it: kernels that move tensors so, as on software adapters, may come below the limit.
+             at the copy's rate. Where tensors go in words of 64 bits, as on software adapters that have them, the
+             best copy in such words stands beside it, and a kernel may come below the limit.
              A `?` stands where rounds disagree by more than a quarter: too noisy to conclude
   hot ×      the same again and again on the same buffers
   + submit × one at a time with its submission, in units of a copy with its own

@@ -138,7 +138,7 @@ pub struct Details {
     pub bytes_per_second: f64,
     /// The form of the best copy: invocations × 16-byte words of each.
     pub copy_form: String,
-    /// The best plain copy in words of 64 bits beside it, where shaders have them.
+    /// The best plain copy in words of 64 bits beside it, where tensors go in such words.
     #[serde(default)]
     pub wide_copy: Option<Beside>,
     /// The driver's own copy of x, by the host's clock.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use wgpu_batchnorm::host::Gpu;
-use wgpu_batchnorm::plan::{AdapterKind, DeviceFacts, Dispatch, Operation, Plan, Tuning};
+use wgpu_batchnorm::plan::{Access, AdapterKind, DeviceFacts, Dispatch, Operation, Plan, Tuning};
 use wgpu_batchnorm::{Config, Error, Gradients, Options, Shape, wgpu};
 
 pub use formula::digits;
@@ -79,6 +79,8 @@ struct Refused {
 struct Planned {
     operation: &'static str,
     strategy: &'static str,
+    /// Of the words that quads are accessed in.
+    word_bits: u32,
     reason: &'static str,
     scratch_bytes: u64,
     bytes_moved: u64,
@@ -234,17 +236,23 @@ fn in_words(error: &Error) -> String {
         Error::DeviceLimit { what, needed, limit, name } if name.ends_with("_size") => {
             let (needed, limit) = (bytes(needed), bytes(limit));
             // What has an entry for each channel is as large in every part of a batch.
-            let advice = if what.ends_with("the tensor") { ": split the batch" } else { "" };
+            let grows = what.ends_with("the tensor") || ["mask", "scratch"].contains(&what);
+            let advice = if grows { ": split the batch" } else { "" };
             format!("{what} needs {needed} and this device allows {limit} ({name}){advice}")
         }
         ref other => other.to_string(),
     }
 }
 
+fn is_wide(plan: &Plan) -> bool {
+    plan.dispatches.iter().any(|dispatch| dispatch.program.access == Access::Wide)
+}
+
 fn planned(plan: &Plan) -> Planned {
     Planned {
         operation: plan.operation.name(),
         strategy: plan.strategy(),
+        word_bits: if is_wide(plan) { 64 } else { 32 },
         reason: plan.reason,
         scratch_bytes: plan.scratch_bytes,
         bytes_moved: plan.bytes_moved,
@@ -289,7 +297,8 @@ fn print(plan: &Plan, config: &Config, tensor_bytes: u64) -> Result<(), Failure>
         bytes(plan.bytes_moved),
         bytes(plan.scratch_bytes)
     ))?;
-    output::line(format_args!("  {}: {}", plan.strategy(), plan.reason))?;
+    let words = if is_wide(plan) { ", in words of 64 bits" } else { "" };
+    output::line(format_args!("  {}{words}: {}", plan.strategy(), plan.reason))?;
     let mut table = output::table(&["kernel", "walk", "workgroups", "of", "elements of x", "binds"], 2);
     if let Some(binds) = table.column_mut(5) {
         binds.set_cell_alignment(comfy_table::CellAlignment::Left);

@@ -110,11 +110,13 @@ fn throughput(report: &Report) -> Result<Markup, Failure> {
             };
             let kernels = |f: &Figures| f.gpu_ms.map(|ms| ms.median);
             let copy = |f: &Figures| f.copy_ms.map(|ms| ms.median);
+            let wide = |f: &Figures| Some(f.details.as_ref()?.wide_copy?.ms.median);
             let limit = |f: &Figures| Some(f.copy_ms?.median * f.details.as_ref()?.ratio_limit);
             let cpu = |f: &Figures| f.cpu_ms.map(|ms| ms.median);
             let line = |name, colour, stroke, points| Line { name, colour, stroke, points };
             let lines = [
                 line("plain copy of x", Colour::Grey, Stroke::Plain, rates(&first, copy)),
+                line("copy, 64 bits", Colour::Grey, Stroke::Dashes, rates(&first, wide)),
                 line("limit by traffic", Colour::Pink, Stroke::Dashes, rates(&first, limit)),
                 line("channels first", Colour::Blue, Stroke::Points, rates(&first, kernels)),
                 line("channels last", Colour::Orange, Stroke::Points, rates(&last, kernels)),
@@ -139,8 +141,8 @@ fn throughput(report: &Report) -> Result<Markup, Failure> {
     Ok(html! {
         p {
             "Kernels alone, on buffers that no cache holds. The copy is the best plain kernel that copies x in its own type, on the \
-             same device in the same minute; kernels that move tensors in words of 64 bits, as on software adapters, may come above \
-             it and its limit. The limit is what the copy would leave possible if nothing counted but the bytes that must move: \
+             same device in the same minute; where tensors go in words of 64 bits, as on software adapters \
+             that have them, a kernel may come above it and its limit, and the best copy in such words is drawn, too. The limit is what the copy would leave possible if nothing counted but the bytes that must move: \
              as fast as the copy for inference, 1.5 times its time for training, 2.5 times for backward. The tensors have 16 \
              channels of 16 × 16 places, and as many samples as the size asks for."
         }

@@ -2,8 +2,9 @@
 // training  dx = gamma · inverse_std · (dz − dbeta / m − (x − mean) · inverse_std · dgamma / m)
 // frozen    dx = gamma · inverse_std · dz
 // grid: see the apply_* part that is joined
-// reads  x, dy [outer, channels, inner]; statistics, gamma, beta, coefficients [channels]
-// writes  dx, dresidual like x
+// reads  x, dy [outer, channels, inner]; statistics, gamma, beta [channels]; coefficients [channels], or the few sums that they
+// are merged from
+// writes  dx, dresidual like x; where it merges, writes or adds to  dgamma, dbeta [channels]
 alias Prepared = Gradient;
 
 fn prepare(channel: u32) -> Gradient {
@@ -42,5 +43,6 @@ fn backward_input(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocatio
     if (index >= uniform_parameters.workgroups) {
         return;
     }
+    merge_channels(index, lane);
     apply_part(index, lane);
 }

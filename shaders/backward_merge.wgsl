@@ -5,11 +5,6 @@
 // reads  sums [slots, channels] × vec2; statistics [channels]
 // reads  merged [channels] × Moments, where m is not the shape's
 // writes, as they are wanted  coefficients [channels] × vec2; merged_sums [channels] × vec2; writes or adds to  dgamma, dbeta [channels]
-fn read_sums(slot: u32, channel: u32) -> vec2<f32> {
-    let record = sums[min(slot, max(parameters.slots, 1u) - 1u) * parameters.channels + channel];
-    return select(vec2<f32>(0.0), record, slot < parameters.slots);
-}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn backward_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     read_parameters();
@@ -37,12 +32,10 @@ fn backward_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocatio
     }
     let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {
-        let inverse_std = statistics(channel).z;
-        let dgamma = inverse_std * merged.y;
-        let values = f32(max(values_of(channel), 1u));
-        write_coefficients(channel, vec2<f32>(merged.x / values, inverse_std * dgamma / values));
-        write_dgamma(channel, dgamma);
-        write_dbeta(channel, merged.x);
+        let gradients = gradients_of(merged, channel, values_of(channel));
+        write_coefficients(channel, gradients.coefficients);
+        write_dgamma(channel, gradients.dgamma);
+        write_dbeta(channel, gradients.dbeta);
         write_merged(channel, merged);
     }
 }

@@ -3,12 +3,6 @@
 // workgroup → LANES_X channels; the other lanes of a channel take every so many of its records
 // reads  records [slots, channels] × Moments      writes  saved [channels] × (K, d, inverse_std, variance), and merged
 // [channels] × Moments, as they are wanted
-fn read_record(slot: u32, channel: u32) -> Moments {
-    let words = records[min(slot, max(parameters.slots, 1u) - 1u) * parameters.channels + channel];
-    // A slot beyond the last is an empty record.
-    return from_memory(select(vec4<u32>(0u), words, slot < parameters.slots));
-}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     read_parameters();
@@ -36,8 +30,7 @@ fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation
     }
     let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {
-        let variance = merged.m2 / f32(max(merged.count, 1u));
-        write_saved(channel, vec4<f32>(merged.anchor, merged.offset, inverse_std(variance), variance));
+        write_saved(channel, saved_of(merged));
         write_merged(channel, merged);
     }
 }

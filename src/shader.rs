@@ -25,13 +25,25 @@ pub fn text(program: &Program) -> String {
     add(if program.guarded { part!("difference_guarded") } else { part!("difference_plain") });
     use Kernel::*;
     let kernel = program.kernel;
-    let moments = matches!(kernel, MomentsPartial | MomentsMerge);
-    if moments {
+    let merges = program.merges > 0;
+    if matches!(kernel, MomentsPartial | MomentsMerge) || (kernel == ScaleShift && merges) {
         add(part!("record"));
         add(part!("moments"));
     }
-    if matches!(kernel, BackwardPartial | BackwardMerge) {
+    if matches!(kernel, BackwardPartial | BackwardMerge) || (kernel == BackwardInput && merges) {
         add(part!("sums"));
+    }
+    if kernel == MomentsMerge || (kernel == ScaleShift && merges) {
+        add(part!("merge_moments"));
+    }
+    if kernel == BackwardMerge || (kernel == BackwardInput && merges) {
+        add(part!("merge_sums"));
+    }
+    if merges {
+        add(part!("merge_channels"));
+    }
+    if kernel == BackwardInput && merges {
+        add(part!("coefficients_merged"));
     }
     match (kernel, program.walk) {
         (MomentsPartial | BackwardPartial, Some(walk)) => {
@@ -101,6 +113,7 @@ pub fn text(program: &Program) -> String {
     }
     if kernel.prepares() || kernel == BackwardMerge {
         add(match program.statistics {
+            Statistics::Saved if kernel == ScaleShift && merges => part!("statistics_merged"),
             Statistics::Saved => part!("statistics_saved"),
             Statistics::Running => part!("statistics_running"),
         });
@@ -148,6 +161,9 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     }
     if program.tells_planes() {
         list.push(("QUAD_PLANES", f64::from(program.quad_planes)));
+    }
+    if program.merges > 0 {
+        list.push(("MERGES", f64::from(program.merges)));
     }
     if program.kernel == Kernel::RunningUpdate {
         list.push(("UNBIASED", f64::from(u8::from(program.unbiased))));
@@ -339,10 +355,12 @@ fn choices(program: &Program) -> String {
                 "pass_to_residual(place: u32, dz: vec4<f32>)",
                 choose(program.residual, "store_dresidual(place, dz);", ""),
             );
-            function(
-                "coefficients_of(channel: u32) -> vec2<f32>",
-                choose(frozen, "return vec2<f32>(0.0);", "return coefficients[channel];"),
-            );
+            if program.merges == 0 {
+                function(
+                    "coefficients_of(channel: u32) -> vec2<f32>",
+                    choose(frozen, "return vec2<f32>(0.0);", "return coefficients[channel];"),
+                );
+            }
             function(
                 "input_of(place: u32) -> vec4<f32>",
                 choose(bound(Argument::X), "return load_x(place);", "return vec4<f32>(0.0);"),
@@ -351,6 +369,9 @@ fn choices(program: &Program) -> String {
         if program.in_place {
             function(&format!("load_dy(place: {place}) -> vec4<f32>"), "return load_dx(place);");
         }
+    }
+    if matches!(kernel, ScaleShift | BackwardInput) && program.merges == 0 {
+        function("merge_channels(index: u32, lane: u32)", "");
     }
     if kernel == MomentsMerge {
         function(
@@ -373,7 +394,7 @@ fn choices(program: &Program) -> String {
         (true, false) => format!("{name}[channel] = value;"),
         (true, true) => format!("{name}[channel] += value;"),
     };
-    if matches!(kernel, BackwardMerge | BackwardResident) {
+    if matches!(kernel, BackwardMerge | BackwardResident) || (kernel == BackwardInput && program.merges > 0) {
         function("write_dgamma(channel: u32, value: f32)", &write(program.dgamma, "dgamma"));
         function("write_dbeta(channel: u32, value: f32)", &write(program.dbeta, "dbeta"));
     }

@@ -186,7 +186,7 @@ impl Plan {
                 let mut reason = "an empty batch has nothing to normalise";
                 if !empty {
                     let mask = operation == Operation::FrozenForward && planner.keeps_mask();
-                    reason = planner.apply(Kernel::ScaleShift, Statistics::Running, mask)?;
+                    reason = planner.apply(planner.elementwise(Kernel::ScaleShift, Statistics::Running, mask))?;
                 }
                 (2 * tensor + 4 * per_channel, reason)
             }
@@ -217,7 +217,8 @@ impl Plan {
             Operation::ScaleShift => {
                 let mut reason = "an empty batch has nothing to normalise";
                 if !empty {
-                    reason = planner.apply(Kernel::ScaleShift, Statistics::Saved, planner.keeps_mask())?;
+                    let mask = planner.keeps_mask();
+                    reason = planner.apply(planner.elementwise(Kernel::ScaleShift, Statistics::Saved, mask))?;
                 }
                 (2 * tensor + 6 * per_channel, reason)
             }
@@ -244,7 +245,8 @@ impl Plan {
             Operation::BackwardInput => {
                 let mut reason = "an empty batch has no gradients";
                 if !empty {
-                    reason = planner.apply(Kernel::BackwardInput, Statistics::Saved, planner.keeps_mask())?;
+                    let mask = planner.keeps_mask();
+                    reason = planner.apply(planner.elementwise(Kernel::BackwardInput, Statistics::Saved, mask))?;
                 }
                 external.push(Argument::Coefficients);
                 (3 * tensor + 8 * per_channel, reason)
@@ -402,25 +404,72 @@ impl Planner<'_> {
         self.config.residual && self.config.activation == Activation::Relu
     }
 
-    /// An elementwise pass; returns why it goes as it goes.
-    fn apply(&mut self, kernel: Kernel, statistics: Statistics, mask: bool) -> Result<&'static str, Error> {
-        let geometry = match kernel {
-            Kernel::ScaleShift if mask => Geometry::groups(self.shape, &self.tuning),
+    fn elementwise(&self, kernel: Kernel, statistics: Statistics, mask: bool) -> Program {
+        Program { residual: self.config.residual, mask, ..self.program(kernel, statistics) }
+    }
+
+    fn elementwise_geometry(&self, program: &Program) -> Geometry {
+        match program.kernel {
+            Kernel::ScaleShift if program.mask => Geometry::groups(self.shape, &self.tuning),
             _ => Geometry::apply(self.shape, &self.tuning),
-        };
-        let program = Program { residual: self.config.residual, mask, ..self.program(kernel, statistics) };
+        }
+    }
+
+    /// An elementwise pass; returns why it goes as it goes.
+    fn apply(&mut self, program: Program) -> Result<&'static str, Error> {
+        let geometry = self.elementwise_geometry(&program);
         self.walk(program, &geometry)?;
         Ok(geometry.reason)
     }
 
+    /// Merges so many records of each channel and goes through the tensor with what comes of them. Where they are few the
+    /// elementwise kernel merges for itself, if its bindings suffice; else, and where no tensor is to be gone through, the merge is
+    /// a dispatch of its own.
+    fn merge_and_apply(&mut self, merge: Program, slots: u32, apply: Option<Program>) -> Result<(), Error> {
+        let Some(apply) = apply else {
+            return self.per_channel(merge, slots);
+        };
+        let merging = Program {
+            merges: slots.next_power_of_two().max(2),
+            dgamma: merge.dgamma,
+            dbeta: merge.dbeta,
+            accumulate: merge.accumulate,
+            ..apply.clone()
+        };
+        let mut geometry = self.elementwise_geometry(&merging);
+        if self.merges_itself(&merging, slots, &geometry) {
+            geometry.parameters.slots = slots;
+            self.walk(merging, &geometry)?;
+        } else {
+            self.per_channel(merge, slots)?;
+            self.apply(apply)?;
+        }
+        Ok(())
+    }
+
+    fn merges_itself(&self, merging: &Program, slots: u32, geometry: &Geometry) -> bool {
+        // Every workgroup merges, and those that write the results cover all channels, so that no window may cut them; by WebGPU's
+        // limit on every device, as for what is resident.
+        let workgroups = u64::from(geometry.parts) * u64::from(geometry.columns_per_part);
+        let lanes = workgroups * u64::from(geometry.lanes);
+        (1..=self.tuning.apply_merges).contains(&slots)
+            && merging.arguments().len() <= self.facts.storage_buffers as usize
+            && self.is_bound_whole_everywhere()
+            // A lane has its part of the tensor to go through, too.
+            && u64::from(self.shape.channels()) <= lanes * u64::from(TRIPS / 16)
+    }
+
+    /// Whether one binding of any device holds a tensor, of this one, too. So that the bits do not depend on a device's limit, a
+    /// choice that needs all of a tensor in sight is made by WebGPU's: what that does not bind whole is streamed on every device.
+    fn is_bound_whole_everywhere(&self) -> bool {
+        let limit = DeviceFacts::FLOOR.binding_bytes;
+        self.config.dtype.tensor_bytes(u64::from(self.shape.elements())) <= limit && self.facts.binding_bytes >= limit
+    }
+
     /// All of an operation in one dispatch, where that can be; returns why.
     fn resident(&mut self, program: Program, tensors: u32) -> Result<Option<&'static str>, Error> {
-        // A channel lies all over the tensor, which no window shows. So that the bits do not depend on a device's limit,
-        // the choice is made by WebGPU's: what it does not bind whole is streamed on every device.
-        let bytes = self.config.dtype.tensor_bytes(u64::from(self.shape.elements()));
-        let limit = DeviceFacts::FLOOR.binding_bytes;
-        // The words of a mask are shared by channels.
-        if bytes > limit || self.facts.binding_bytes < limit || self.keeps_mask() {
+        // A channel lies all over the tensor, which no window shows. The words of a mask are shared by channels.
+        if !self.is_bound_whole_everywhere() || self.keeps_mask() {
             return Ok(None);
         }
         let row = if self.shape.inner() == 1 { self.shape.channels() } else { self.shape.inner() };
@@ -457,10 +506,9 @@ impl Planner<'_> {
             true => (0, "an empty batch has nothing to normalise"),
             false => self.reduce(Kernel::MomentsPartial, Statistics::Saved)?,
         };
-        self.per_channel(Program::new(Kernel::MomentsMerge, self.tuning.merge_lanes), slots)?;
-        if !empty {
-            self.apply(Kernel::ScaleShift, Statistics::Saved, self.keeps_mask())?;
-        }
+        let merge = Program::new(Kernel::MomentsMerge, self.tuning.merge_lanes);
+        let apply = self.elementwise(Kernel::ScaleShift, Statistics::Saved, self.keeps_mask());
+        self.merge_and_apply(merge, slots, (!empty).then_some(apply))?;
         Ok((3, reason))
     }
 
@@ -535,6 +583,14 @@ impl Planner<'_> {
             }
         }
         let (mut slots, mut reason) = (0, "an empty batch has no gradients");
+        let apply = gradients
+            .input
+            .then(|| self.elementwise(Kernel::BackwardInput, statistics, self.keeps_mask()))
+            .filter(|_| !empty);
+        if apply.is_some() {
+            let reads_x = training || (self.config.activation == Activation::Relu && !self.keeps_mask());
+            bytes += (2 + u64::from(reads_x)) * tensor;
+        }
         if parameters || (training && gradients.input) {
             if !empty {
                 (slots, reason) = self.reduce(Kernel::BackwardPartial, statistics)?;
@@ -548,16 +604,9 @@ impl Planner<'_> {
                 statistics,
                 ..Program::new(Kernel::BackwardMerge, self.tuning.merge_lanes)
             };
-            self.per_channel(program, slots)?;
-        }
-        if gradients.input && !empty {
-            let of_apply = self.apply(Kernel::BackwardInput, statistics, self.keeps_mask())?;
-            // The first that streams has the word.
-            if slots == 0 {
-                reason = of_apply;
-            }
-            let reads_x = training || (self.config.activation == Activation::Relu && !self.keeps_mask());
-            bytes += (2 + u64::from(reads_x)) * tensor;
+            self.merge_and_apply(program, slots, apply)?;
+        } else if let Some(apply) = apply {
+            reason = self.apply(apply)?;
         }
         Ok((bytes, reason))
     }

@@ -236,9 +236,9 @@ pub struct Program {
     pub residual: bool,
     /// Whether the mask of the ReLU is kept: written by forward, read by backward.
     pub mask: bool,
-    /// Whether the gradient of gamma is written (merge), added to where `accumulate`.
+    /// Whether the gradient of gamma is written (by what merges), added to where `accumulate`.
     pub dgamma: bool,
-    /// Whether the gradient of beta is written (merge), added to where `accumulate`.
+    /// Whether the gradient of beta is written (by what merges), added to where `accumulate`.
     pub dbeta: bool,
     /// Whether parameter gradients are added to what is there.
     pub accumulate: bool,
@@ -250,6 +250,8 @@ pub struct Program {
     pub merged: bool,
     /// Whether the merge of sums writes one pair per channel.
     pub merged_sums: bool,
+    /// Records of a channel that an elementwise kernel merges for itself, at most: 2 or 4; 0 where the merge is a dispatch of its own.
+    pub merges: u32,
     /// Whether the weight of the new value is read from the batch counter.
     pub cumulative: bool,
     /// Whether a batch counter goes up.
@@ -296,6 +298,7 @@ impl Program {
             saved: true,
             merged: false,
             merged_sums: false,
+            merges: 0,
             cumulative: false,
             counted: false,
             unbiased: false,
@@ -362,7 +365,8 @@ impl Program {
             Kernel::ScaleShift => {
                 add(!self.in_place, X, false);
                 add(self.residual, Residual, false);
-                add(saved, Saved, false);
+                add(self.merges > 0, Records, false);
+                add(saved, Saved, self.merges > 0);
                 add(!saved, RunningMean, false);
                 add(!saved, RunningVariance, false);
                 add(self.gamma, Gamma, false);
@@ -409,9 +413,12 @@ impl Program {
                 add(self.gamma, Gamma, false);
                 add(self.beta && self.relu && !self.mask, Beta, false);
                 add(self.mask, Mask, false);
-                add(saved, Coefficients, false);
+                add(self.merges > 0, Sums, false);
+                add(saved && self.merges == 0, Coefficients, false);
                 add(true, Dx, true);
                 add(self.residual, Dresidual, true);
+                add(self.merges > 0 && self.dgamma, Dgamma, true);
+                add(self.merges > 0 && self.dbeta, Dbeta, true);
             }
             Kernel::BackwardResident => {
                 add(true, X, false);

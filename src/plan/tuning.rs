@@ -29,6 +29,9 @@ pub struct Tuning {
     pub apply_quads: u32,
     /// Quads that a lane of an elementwise workgroup fetches before it writes.
     pub apply_trip: u32,
+    /// Records of a channel, at most, that the elementwise kernels merge for themselves, up to four; more, or all with 0, are
+    /// merged by a dispatch of their own.
+    pub apply_merges: u32,
     /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows.
     pub reduce_along_quads: u32,
     /// The same for the sums of backward, which read two tensors. Where scratch does not allow columns, planes count as long from
@@ -79,6 +82,9 @@ impl Tuning {
                     // Two, so that short planes leave few lanes without a quad (measured on lavapipe: planes of 14 × 14 cost
                     // a tenth more with four, and long planes a fortieth more with one).
                     apply_trip: 2,
+                    // Every elementwise workgroup merges them again, and still that costs a quarter of what the dispatch does
+                    // (measured on lavapipe: of (256, 1024) 0.05 copies for 0.21).
+                    apply_merges: 4,
                     reduce_along_quads: 3 * lanes,
                     // Of two tensors, lanes that each keep to a plane leave too little ahead in each (measured on lavapipe:
                     // planes of 14 × 14 cost 1.5 copies for 1.25, of 13 × 13 2.3 for 1.3; from 28 × 28 on they are level).
@@ -113,6 +119,8 @@ impl Tuning {
                 part_quads_max: 65_536,
                 apply_quads: 4096,
                 apply_trip: 4,
+                // Not measured on any.
+                apply_merges: 0,
                 reduce_along_quads: 8,
                 sums_along_quads: 8,
                 apply_along_quads: 4096,
@@ -149,6 +157,7 @@ impl Tuning {
             part_quads_max: self.part_quads_max.clamp(part_quads_min, most_reduced),
             apply_quads: self.apply_quads.clamp(1, most_applied),
             apply_trip: self.apply_trip.clamp(1, 8),
+            apply_merges: self.apply_merges.min(4),
             reduce_along_quads: self.reduce_along_quads.max(4),
             sums_along_quads: self.sums_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),

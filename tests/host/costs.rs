@@ -165,8 +165,9 @@ fn a_program_is_compiled_once_whatever_the_shapes() {
     (5..70).for_each(|n| programs.extend(prepare(&norms, n)));
     let compiled = programs.len();
     assert_eq!((norms.pipelines(), clone.pipelines()), (compiled, compiled));
-    // The more records a channel leaves, the more lanes merge them: 1, 2 or 4, in two kernels.
-    assert!(compiled <= first + 4, "{first} programs for one shape, {compiled} for all");
+    // The more records a channel leaves, the more lanes merge them: 1, 2 or 4, in two kernels. Or the two elementwise kernels
+    // do, up to 2 of them or up to 4.
+    assert!(compiled <= first + 8, "{first} programs for one shape, {compiled} for all");
     let half = Config { dtype: DType::F16, ..Config::pytorch() };
     let _ = clone.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
     assert_eq!(norms.pipelines(), compiled + 1, "all clones share the pipelines");

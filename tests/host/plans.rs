@@ -51,6 +51,7 @@ prop_compose! {
         max in any_number(0..100_000),
         along in proptest::array::uniform3(any_number(0..100)),
         apply_trip in any_number(0..20),
+        apply_merges in any_number(0..6),
         reduce_lane_quads in any_number(0..5000),
         row_blocks in any_number(0..40),
         column_rows in prop_oneof![4 => (0u32..5).prop_map(|n| 1 << n), 1 => any_number(0..40)],
@@ -73,6 +74,7 @@ prop_compose! {
             sums_along_quads: along[1],
             apply_along_quads: along[2],
             apply_trip,
+            apply_merges,
             reduce_lane_quads,
             row_blocks,
             column_rows,
@@ -299,6 +301,11 @@ fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Resul
             let furthest = (rows + ahead) * columns;
             prop_assert!(furthest <= u64::from(u32::MAX), "{:?} looks at quad {furthest}: {program:?}", program.kernel);
         }
+        let merges = program.merges;
+        prop_assert!(
+            merges == 0 || (elementwise && (1..=merges).contains(&p.slots) && matches!(merges, 2 | 4)),
+            "{program:?}"
+        );
         if let Some(window) = dispatch.window {
             let start = window.first_element * dtype.bytes();
             let bytes = dtype.tensor_bytes(window.elements);
@@ -372,20 +379,22 @@ fn trips(shape: &Shape, dispatch: &Dispatch) -> u64 {
     let [planes, chunk, rows, slots] =
         [p.planes_per_part, p.chunk, p.rows_per_part.min(p.rows), p.slots].map(u64::from);
     let plane_quads = chunk.min(inner / 4 + 1);
-    match program.walk {
-        Some(Walk::Along) if matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial) => {
-            let planes = planes.min(outer);
-            (planes * plane_quads).div_ceil(lanes) + planes.div_ceil(lanes) + 4
+    let merging = if program.merges > 0 { channels.div_ceil(u64::from(p.workgroups) * lanes) } else { 0 };
+    merging
+        + match program.walk {
+            Some(Walk::Along) if matches!(program.kernel, Kernel::MomentsPartial | Kernel::BackwardPartial) => {
+                let planes = planes.min(outer);
+                (planes * plane_quads).div_ceil(lanes) + planes.div_ceil(lanes) + 4
+            }
+            Some(Walk::Along) => planes.min(outer * channels) * (1 + plane_quads.div_ceil(lanes)),
+            // Each plane, each stretch of it, and in each four quads at a time and what is left.
+            Some(Walk::Lanes) => planes.min(outer) * (1 + chunk.div_ceil(64) * (1 + 3) + plane_quads.div_ceil(4)),
+            Some(Walk::Columns) => rows.div_ceil(lanes_y),
+            Some(Walk::Rows) => rows + 2 * u64::from(program.blocks),
+            Some(Walk::Groups) => 9 * chunk.div_ceil(lanes),
+            None if program.kernel == Kernel::RunningUpdate => channels.div_ceil(u64::from(p.workgroups) * lanes),
+            None => slots.div_ceil(4 * lanes_y),
         }
-        Some(Walk::Along) => planes.min(outer * channels) * (1 + plane_quads.div_ceil(lanes)),
-        // Each plane, each stretch of it, and in each four quads at a time and what is left.
-        Some(Walk::Lanes) => planes.min(outer) * (1 + chunk.div_ceil(64) * (1 + 3) + plane_quads.div_ceil(4)),
-        Some(Walk::Columns) => rows.div_ceil(lanes_y),
-        Some(Walk::Rows) => rows + 2 * u64::from(program.blocks),
-        Some(Walk::Groups) => 9 * chunk.div_ceil(lanes),
-        None if program.kernel == Kernel::RunningUpdate => channels.div_ceil(u64::from(p.workgroups) * lanes),
-        None => slots.div_ceil(4 * lanes_y),
-    }
 }
 
 fn loops_are_short(plan: &Plan, shape: &Shape) -> Result<(), TestCaseError> {
@@ -500,6 +509,37 @@ proptest! {
         prop_assert_eq!(plan.scratch_bytes, whole.scratch_bytes);
         prop_assert_eq!(&plan, &Plan::new(operation, &shape, &config, &facts, &tuning).unwrap());
     }
+}
+
+/// Two dispatches where the elementwise kernels merge the few records for themselves, and three where they cannot.
+#[test]
+fn few_records_need_no_dispatch_to_merge_them() {
+    let shape = Shape::nc(256, 1024).unwrap();
+    let plain = Config::pytorch();
+    let relu = Config { activation: Activation::Relu, ..plain };
+    let backward = Operation::Backward(Gradients::ALL);
+    let facts = DeviceFacts::SOFTWARE;
+    let tuning = Tuning::for_device(&facts);
+    let kernels = |operation, config: &Config, facts: &DeviceFacts, tuning: &Tuning| -> Vec<Kernel> {
+        let plan = Plan::new(operation, &shape, config, facts, tuning).unwrap();
+        plan.dispatches.iter().map(|d| d.program.kernel).collect()
+    };
+    use Kernel::*;
+    assert_eq!(kernels(Operation::Training, &plain, &facts, &tuning), [MomentsPartial, ScaleShift]);
+    assert_eq!(kernels(backward, &plain, &facts, &tuning), [BackwardPartial, BackwardInput]);
+    let never = Tuning { apply_merges: 0, ..tuning.clone() };
+    assert_eq!(kernels(Operation::Training, &plain, &facts, &never), [MomentsPartial, MomentsMerge, ScaleShift]);
+    assert_eq!(kernels(backward, &plain, &facts, &never), [BackwardPartial, BackwardMerge, BackwardInput]);
+    let two = |apply_merges| Tuning { apply_merges, ..tuning.clone() };
+    assert_eq!(kernels(backward, &plain, &facts, &two(2)), [BackwardPartial, BackwardInput]);
+    assert_eq!(kernels(backward, &plain, &facts, &two(1)), [BackwardPartial, BackwardMerge, BackwardInput]);
+    // What a ReLU's mask is found from makes nine bindings.
+    assert_eq!(kernels(backward, &relu, &facts, &tuning), [BackwardPartial, BackwardMerge, BackwardInput]);
+    let more = DeviceFacts { storage_buffers: 10, ..facts.clone() };
+    assert_eq!(kernels(backward, &relu, &more, &tuning), [BackwardPartial, BackwardInput]);
+    // A device that binds less than the floor may cut the tensor.
+    let small = DeviceFacts { binding_bytes: DeviceFacts::FLOOR.binding_bytes / 2, ..facts };
+    assert_eq!(kernels(Operation::Training, &plain, &small, &tuning), [MomentsPartial, MomentsMerge, ScaleShift]);
 }
 
 /// Few rows of many channels: with 256 lanes below each other and eight quads ahead, indices ran beyond 32 bits.

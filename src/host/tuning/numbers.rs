@@ -18,13 +18,14 @@ const WORKGROUPS: &[u32] = &[4, 16, 64, 256, 1024, 4096, 16_384];
 const QUADS: &[u32] = &[64, 256, 1024, 4096, 16_384, 65_536, 262_144];
 const PLANES: &[u32] = &[4, 8, 32, 128, 512, 2048, 8192];
 const LANE_QUADS: &[u32] = &[0, 64, 256, 1024, 4096];
+const MERGES: &[u32] = &[0, 1, 2, 4];
 const TRIP: &[u32] = &[1, 2, 4, 8];
 const BLOCKS: &[u32] = &[0, 4, 8, 16];
 const ROW_BLOCKS: &[u32] = &[0, 4, 8, 16, 32];
 const ROWS: &[u32] = &[1, 2, 4, 8, 16, 32];
 
 /// The numbers, in the order in which they are measured: first what decides how memory is gone through.
-pub const NUMBERS: [Number; 18] = [
+pub const NUMBERS: [Number; 19] = [
     Number { name: "word_bits", of: |t| &mut t.word_bits, ladder: WORD_BITS },
     Number { name: "row_blocks", of: |t| &mut t.row_blocks, ladder: ROW_BLOCKS },
     Number { name: "reduce_lanes", of: |t| &mut t.reduce_lanes, ladder: LANES },
@@ -39,6 +40,7 @@ pub const NUMBERS: [Number; 18] = [
     Number { name: "part_quads_max", of: |t| &mut t.part_quads_max, ladder: QUADS },
     Number { name: "apply_quads", of: |t| &mut t.apply_quads, ladder: QUADS },
     Number { name: "apply_trip", of: |t| &mut t.apply_trip, ladder: TRIP },
+    Number { name: "apply_merges", of: |t| &mut t.apply_merges, ladder: MERGES },
     Number { name: "merge_lanes", of: |t| &mut t.merge_lanes, ladder: LANES },
     Number { name: "resident_blocks", of: |t| &mut t.resident_blocks, ladder: BLOCKS },
     Number { name: "resident_element_blocks", of: |t| &mut t.resident_element_blocks, ladder: BLOCKS },

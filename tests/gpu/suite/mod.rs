@@ -72,6 +72,7 @@ pub fn list(scope: &Scope) -> Vec<Test> {
         codec::every_midpoint_is_packed_bit_for_bit,
         places::one_buffer_and_in_place_give_the_same_bits,
         places::words_of_any_length_give_the_same_bits,
+        places::few_records_give_the_same_bits_wherever_they_are_merged,
         places::a_hundred_repeats_give_the_same_bits,
         places::shapes_beyond_the_grid_pass,
         steps::a_running_update_is_applied_once_a_record,

@@ -1,5 +1,7 @@
 //! The same bits wherever the arguments lie and however the tensors are cut, and shapes beyond the limits.
 
+use std::collections::BTreeSet;
+
 use wgpu_batchnorm::check::sweep::Content;
 use wgpu_batchnorm::check::{SweepCase, check_one};
 use wgpu_batchnorm::host::{Gpu, Inputs, Outputs, Placement, execute, execute_placed};
@@ -104,6 +106,34 @@ pub async fn words_of_any_length_give_the_same_bits(gpu: &Gpu) -> Outcome {
         }
     }
     check((compared > 0) == has_long, || format!("{compared} compared on a device that has them: {has_long}"))
+}
+
+/// In a dispatch of their own, and in each workgroup of the elementwise kernel: one to four records, of moments and of sums.
+pub async fn few_records_give_the_same_bits_wherever_they_are_merged(gpu: &Gpu) -> Outcome {
+    let mut compared = BTreeSet::new();
+    for (turn, gpu) in tunings(gpu)?.into_iter().enumerate() {
+        let own = gpu.norms().tuning();
+        let short_parts = Tuning { part_quads_min: 64, reduce_workgroups: 16, ..own.clone() };
+        let merging = |apply_merges| with_tuning(&gpu, Tuning { apply_merges, ..short_parts.clone() });
+        let (apart, itself) = (merging(0)?, merging(4)?);
+        for (index, shape) in layouts()?.into_iter().enumerate() {
+            let config = configs()[(index + turn) % 3];
+            let data = Data::new(&shape, config.dtype);
+            for operation in OPERATIONS {
+                let what = format!("{operation:?} of {shape} {}", config.dtype);
+                let plan = Plan::new(operation, &shape, &config, itself.norms().facts(), itself.norms().tuning());
+                let plan = plan.map_err(text)?;
+                if let Some(merging) = plan.dispatches.iter().find(|d| d.program.merges > 0) {
+                    compared.insert((merging.program.kernel.name(), merging.parameters.slots));
+                    let run = async |gpu| execute(gpu, operation, &shape, &config, &data.inputs()).await.map_err(text);
+                    same_bits(&what, &run(&apart).await?, &run(&itself).await?)?;
+                }
+            }
+        }
+    }
+    let of = |kernel| compared.iter().filter(|c| c.0 == kernel).count();
+    let enough = of("scale_shift").min(of("backward_input")) > if BRIEF { 0 } else { 2 };
+    check(enough, || format!("compared only {compared:?}"))
 }
 
 pub async fn a_hundred_repeats_give_the_same_bits(gpu: &Gpu) -> Outcome {

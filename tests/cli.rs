@@ -375,6 +375,13 @@ fn files_are_written_through_links_and_pipes_and_to_stdout() {
         assert_eq!(succeeds(run(&["--json", "/proc/self/fd/1"])), printed);
         // Whatever it is called.
         assert!(files::read_npy(&run(&["--out", "/proc/self/fd/1"]).stdout).is_ok());
+        // What an open file holds already, stays.
+        let open = folder.holding("open.json", b"before\n");
+        let stdout = std::fs::OpenOptions::new().append(true).open(&open).unwrap();
+        let mut command = program();
+        command.args(["run", &input, "--device", "cpu", "--quiet", "--json", "/proc/self/fd/1"]);
+        assert!(command.env("WGPU_BACKEND", "noop").stdout(stdout).status().unwrap().success());
+        assert_eq!(std::fs::read_to_string(&open).unwrap(), format!("before\n{printed}"));
     }
 }
 

@@ -518,6 +518,20 @@ impl Geometry {
         }
     }
 
+    /// Times that lanes prepare a channel, in an elementwise kernel.
+    pub fn prepared(&self, shape: &Shape) -> u64 {
+        let (p, lanes) = (&self.parameters, u64::from(self.lanes));
+        let workgroups = u64::from(self.parts) * u64::from(self.columns_per_part);
+        let strands = u64::from(self.quad_planes(shape.inner()));
+        match self.walk {
+            Walk::Along | Walk::Lanes => {
+                u64::from(shape.outer()) * u64::from(shape.channels()) * u64::from(p.chunks) * lanes
+            }
+            Walk::Columns | Walk::Rows => workgroups * lanes * u64::from(self.blocks) * strands,
+            Walk::Groups => u64::from(shape.elements()).div_ceil(4) * strands,
+        }
+    }
+
     /// Elements that a rectangle of the grid touches: one stretch of the flat tensor.
     fn stretch(&self, shape: &Shape, parts: Range<u32>, columns: Range<u32>) -> Range<u64> {
         let p = &self.parameters;

@@ -447,16 +447,12 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Every workgroup merges what it needs, and those that write the results cover all channels, so that no window may cut them.
     fn merges_itself(&self, merging: &Program, slots: u32, geometry: &Geometry) -> bool {
-        // Every workgroup merges, and those that write the results cover all channels, so that no window may cut them; by WebGPU's
-        // limit on every device, as for what is resident.
-        let workgroups = u64::from(geometry.parts) * u64::from(geometry.columns_per_part);
-        let lanes = workgroups * u64::from(geometry.lanes);
-        (1..=self.tuning.apply_merges).contains(&slots)
+        (1..=4).contains(&slots)
+            && geometry.prepared(self.shape) <= u64::from(self.tuning.apply_merges)
             && merging.arguments().len() <= self.facts.storage_buffers as usize
             && self.is_bound_whole_everywhere()
-            // A lane has its part of the tensor to go through, too.
-            && u64::from(self.shape.channels()) <= lanes * u64::from(TRIPS / 16)
     }
 
     /// Whether one binding of any device holds a tensor, of this one, too. So that the bits do not depend on a device's limit, a
@@ -583,10 +579,8 @@ impl Planner<'_> {
             }
         }
         let (mut slots, mut reason) = (0, "an empty batch has no gradients");
-        let apply = gradients
-            .input
-            .then(|| self.elementwise(Kernel::BackwardInput, statistics, self.keeps_mask()))
-            .filter(|_| !empty);
+        let apply =
+            (gradients.input && !empty).then(|| self.elementwise(Kernel::BackwardInput, statistics, self.keeps_mask()));
         if apply.is_some() {
             let reads_x = training || (self.config.activation == Activation::Relu && !self.keeps_mask());
             bytes += (2 + u64::from(reads_x)) * tensor;

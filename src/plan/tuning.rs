@@ -29,8 +29,8 @@ pub struct Tuning {
     pub apply_quads: u32,
     /// Quads that a lane of an elementwise workgroup fetches before it writes.
     pub apply_trip: u32,
-    /// Records of a channel, at most, that the elementwise kernels merge for themselves, up to four; more, or all with 0, are
-    /// merged by a dispatch of their own.
+    /// Times that the lanes of all elementwise workgroups together prepare a channel, at most, where they merge its few records
+    /// themselves, each time again; elsewhere, and everywhere with 0, a dispatch of its own merges them.
     pub apply_merges: u32,
     /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows.
     pub reduce_along_quads: u32,
@@ -82,9 +82,10 @@ impl Tuning {
                     // Two, so that short planes leave few lanes without a quad (measured on lavapipe: planes of 14 × 14 cost
                     // a tenth more with four, and long planes a fortieth more with one).
                     apply_trip: 2,
-                    // Every elementwise workgroup merges them again, and still that costs a quarter of what the dispatch does
-                    // (measured on lavapipe: of (256, 1024) 0.05 copies for 0.21).
-                    apply_merges: 4,
+                    // A merge costs a dispatch, 50 µs, and each time that a lane merges 2 to 7 ns (measured on lavapipe: of
+                    // (256, 1024), which prepares 2048 times, 0.05 copies for 0.21; of planes of 14 × 14, 65 536 times, 0.11 for
+                    // 0.04).
+                    apply_merges: 4096,
                     reduce_along_quads: 3 * lanes,
                     // Of two tensors, lanes that each keep to a plane leave too little ahead in each (measured on lavapipe:
                     // planes of 14 × 14 cost 1.5 copies for 1.25, of 13 × 13 2.3 for 1.3; from 28 × 28 on they are level).
@@ -157,7 +158,7 @@ impl Tuning {
             part_quads_max: self.part_quads_max.clamp(part_quads_min, most_reduced),
             apply_quads: self.apply_quads.clamp(1, most_applied),
             apply_trip: self.apply_trip.clamp(1, 8),
-            apply_merges: self.apply_merges.min(4),
+            apply_merges: self.apply_merges.min(TRIPS),
             reduce_along_quads: self.reduce_along_quads.max(4),
             sums_along_quads: self.sums_along_quads.max(4),
             apply_along_quads: self.apply_along_quads.max(4),

@@ -51,7 +51,7 @@ prop_compose! {
         max in any_number(0..100_000),
         along in proptest::array::uniform3(any_number(0..100)),
         apply_trip in any_number(0..20),
-        apply_merges in any_number(0..6),
+        apply_merges in any_number(0..20_000),
         reduce_lane_quads in any_number(0..5000),
         row_blocks in any_number(0..40),
         column_rows in prop_oneof![4 => (0u32..5).prop_map(|n| 1 << n), 1 => any_number(0..40)],
@@ -530,9 +530,10 @@ fn few_records_need_no_dispatch_to_merge_them() {
     let never = Tuning { apply_merges: 0, ..tuning.clone() };
     assert_eq!(kernels(Operation::Training, &plain, &facts, &never), [MomentsPartial, MomentsMerge, ScaleShift]);
     assert_eq!(kernels(backward, &plain, &facts, &never), [BackwardPartial, BackwardMerge, BackwardInput]);
-    let two = |apply_merges| Tuning { apply_merges, ..tuning.clone() };
-    assert_eq!(kernels(backward, &plain, &facts, &two(2)), [BackwardPartial, BackwardInput]);
-    assert_eq!(kernels(backward, &plain, &facts, &two(1)), [BackwardPartial, BackwardMerge, BackwardInput]);
+    // Two workgroups, each with all 1024 channels.
+    let up_to = |apply_merges| Tuning { apply_merges, ..tuning.clone() };
+    assert_eq!(kernels(backward, &plain, &facts, &up_to(2048)), [BackwardPartial, BackwardInput]);
+    assert_eq!(kernels(backward, &plain, &facts, &up_to(2047)), [BackwardPartial, BackwardMerge, BackwardInput]);
     // What a ReLU's mask is found from makes nine bindings.
     assert_eq!(kernels(backward, &relu, &facts, &tuning), [BackwardPartial, BackwardMerge, BackwardInput]);
     let more = DeviceFacts { storage_buffers: 10, ..facts.clone() };

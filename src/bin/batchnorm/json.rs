@@ -107,7 +107,11 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Failure> {
                 done => done.map_err(refused),
             };
         }
-        Place::Special => return std::fs::write(path, contents).map_err(refused),
+        Place::Special => {
+            // What others wrote into an open file before stays.
+            let opened = std::fs::OpenOptions::new().append(true).open(path);
+            return opened.and_then(|mut file| file.write_all(contents)).map_err(refused);
+        }
         Place::File(target) => target,
     };
     let mut file = draft(&target).map_err(refused)?;

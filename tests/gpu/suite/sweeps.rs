@@ -84,7 +84,7 @@ fn random_tuning(rng: &mut impl Rng) -> Tuning {
         sums_along_quads: number(4, 5000),
         apply_along_quads: number(4, 5000),
         apply_trip: number(1, 8),
-        apply_merges: number(1, 8),
+        apply_merges: number(1, 100_000),
         reduce_lane_quads: number(1, 10_000),
         row_blocks: number(1, 16),
         column_rows: number(1, 32),

@@ -154,20 +154,25 @@ fn prepare(norms: &BatchNorm, n: usize) -> HashSet<Program> {
 #[test]
 fn a_program_is_compiled_once_whatever_the_shapes() {
     let stub = Stub::new();
-    let tuning = Tuning { resident_blocks: 0, resident_element_blocks: 0, ..stub.norms.tuning().clone() };
-    let options = Options { tuning: Some(tuning), ..Options::default() };
-    let norms = BatchNorm::with_options(&stub.device, options).unwrap();
-    assert_eq!(norms.pipelines(), 0, "nothing is compiled before it is needed");
-    let clone = norms.clone();
-    let mut programs = prepare(&norms, 4);
-    assert_eq!(norms.pipelines(), programs.len());
-    let first = programs.len();
-    (5..70).for_each(|n| programs.extend(prepare(&norms, n)));
-    let compiled = programs.len();
-    assert_eq!((norms.pipelines(), clone.pipelines()), (compiled, compiled));
-    // The more records a channel leaves, the more lanes merge them: 1, 2 or 4, in two kernels. Or the two elementwise kernels
-    // do, up to 2 of them or up to 4.
-    assert!(compiled <= first + 8, "{first} programs for one shape, {compiled} for all");
+    let streaming = Tuning { resident_blocks: 0, resident_element_blocks: 0, ..stub.norms.tuning().clone() };
+    let all_shapes = |tuning: Tuning, more: usize| {
+        let options = Options { tuning: Some(tuning), ..Options::default() };
+        let norms = BatchNorm::with_options(&stub.device, options).unwrap();
+        assert_eq!(norms.pipelines(), 0, "nothing is compiled before it is needed");
+        let clone = norms.clone();
+        let mut programs = prepare(&norms, 4);
+        assert_eq!(norms.pipelines(), programs.len());
+        let first = programs.len();
+        (5..70).for_each(|n| programs.extend(prepare(&norms, n)));
+        let compiled = programs.len();
+        assert_eq!((norms.pipelines(), clone.pipelines()), (compiled, compiled));
+        assert!(compiled <= first + more, "{first} programs for one shape, {compiled} for all");
+        (norms, clone, compiled)
+    };
+    // The more records a channel leaves, the more lanes merge them: 1, 2 or 4, in two kernels.
+    all_shapes(Tuning { apply_merges: 0, ..streaming.clone() }, 4);
+    // The two elementwise kernels merge up to 2 of them, as for the first shape, or up to 4, or leave them to two merges.
+    let (norms, clone, compiled) = all_shapes(streaming, 6);
     let half = Config { dtype: DType::F16, ..Config::pytorch() };
     let _ = clone.inference(&Shape::nchw(4, 8, 16, 16).unwrap(), &half).unwrap();
     assert_eq!(norms.pipelines(), compiled + 1, "all clones share the pipelines");

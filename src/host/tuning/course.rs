@@ -12,15 +12,16 @@ use crate::plan::{AdapterKind, Gradients, Operation, Plan};
 use crate::shape::Shape;
 
 /// Long planes, short ones, very short ones and channels so small that they stay resident with the channels first; many
-/// channels and few with the channels last:
-/// 1.2 to 1.6 million elements each.
-const SHAPES: [(&[usize], isize); 6] = [
+/// channels and few with the channels last: 1.2 to 1.6 million elements each. And a dense layer of a quarter of that, whose
+/// few records may need no merge of their own.
+const SHAPES: [(&[usize], isize); 7] = [
     (&[8, 16, 112, 112], 1),
     (&[32, 256, 14, 14], 1),
     (&[64, 512, 7, 7], 1),
     (&[2, 2560, 16, 16], 1),
     (&[32, 14, 14, 256], -1),
     (&[8, 224, 224, 3], -1),
+    (&[256, 1024], 1),
 ];
 
 /// A graphics processor reads so many millions in a few microseconds, which tell little: batches are this much larger.

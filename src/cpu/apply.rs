@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::Arch;
 
 use super::kernel::{Kernel, Variant};
-use super::line::{LINE, Line};
+use super::line::{LINE, Line, chunk};
 use super::partition::{Columns, Planes, View};
 use super::store::{Fill, Store};
 
@@ -91,11 +91,26 @@ impl<'a> NormaliseSlices<'a> {
         }
     }
 
+    /// The first `W` places.
     #[inline(always)]
-    pub(super) fn first(self, width: usize) -> Self {
-        self.range(0, width)
+    pub(super) fn chunk<const W: usize>(self) -> NormaliseChunk<W> {
+        NormaliseChunk { anchor: chunk(self.anchor), scale: chunk(self.scale), shift: chunk(self.shift) }
     }
 
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize) -> Normalise {
+        Normalise { anchor: self.anchor[i], scale: self.scale[i], shift: self.shift[i] }
+    }
+}
+
+/// [`NormaliseSlices`] in arrays that registers can hold.
+pub(super) struct NormaliseChunk<const W: usize> {
+    anchor: [f32; W],
+    scale: [f32; W],
+    shift: [f32; W],
+}
+
+impl<const W: usize> NormaliseChunk<W> {
     #[inline(always)]
     pub(super) fn at(&self, i: usize) -> Normalise {
         Normalise { anchor: self.anchor[i], scale: self.scale[i], shift: self.shift[i] }

@@ -6,9 +6,9 @@ use pulp::Arch;
 
 use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, pre_activation};
 use super::kernel::{Kernel, Variant};
-use super::line::Aligned;
+use super::line::{Aligned, chunk};
 use super::moments::{LANES, PairSums, STEP};
-use super::partition::{Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
+use super::partition::{ColumnSums, Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
 use super::reduce::Record;
 use super::store::{Fill, Store};
 use super::{Check, Machine, Parameters, Saved, without_offset};
@@ -167,6 +167,7 @@ impl Gradient<'_> {
         let (view, channels) = (View::of(shape), saved.len());
         let normalise = parameters.normalise_saved(&view, saved);
         let mut sums = if dgamma.is_some() || dbeta.is_some() || !self.frozen {
+            let view = View::of_sums(shape);
             machine.reduce(&view, channels, |part, first, into: &mut [_]| {
                 self.of_part(&view, &normalise, part, first, into)
             })
@@ -387,40 +388,70 @@ impl Kernel for ColumnsPart<'_> {
 
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
-        let Self { columns, first, .. } = self;
-        let rows = columns.part(self.part);
-        let width = self.into.len();
+        let Self { columns, normalise, part, first, x, dy, residual, into } = self;
+        let rows = columns.part(part);
+        let width = into.len();
         let mut gradients = Aligned([0.0f32; TILE_COLUMNS]);
         let mut from_anchors = Aligned([0.0f32; TILE_COLUMNS]);
         let (gradient, from_anchor) = (&mut gradients.0[..width], &mut from_anchors.0[..width]);
-        let start = |r: usize| r * columns.width + first;
-        for r in rows.clone() {
-            self.add_row::<RELU, RESIDUAL>(start(r), gradient, from_anchor);
-        }
+        let of = Gated::<RELU, RESIDUAL> { columns, normalise, first, x, dy, residual };
+        columns.sum(rows.clone(), (gradient, from_anchor), of);
         if rows.end == columns.rows && columns.tail > first {
             let rest = width.min(columns.tail - first);
-            self.add_row::<RELU, RESIDUAL>(start(rows.end), &mut gradient[..rest], &mut from_anchor[..rest]);
+            of.add_row(rows.end, &mut gradient[..rest], &mut from_anchor[..rest]);
         }
-        for ((sums, gradient), from_anchor) in self.into.iter_mut().zip(gradient).zip(from_anchor) {
+        for ((sums, gradient), from_anchor) in into.iter_mut().zip(gradient).zip(from_anchor) {
             *sums = GradientSums { gradient: f64::from(*gradient), centred: f64::from(*from_anchor) };
         }
     }
 }
 
-impl ColumnsPart<'_> {
+/// Sums of the gradients of each column, and of these times `x − anchor`.
+#[derive(Clone, Copy)]
+struct Gated<'a, const RELU: bool, const RESIDUAL: bool> {
+    columns: &'a Columns,
+    normalise: NormaliseSlices<'a>,
+    /// Of a row, the place of the first column.
+    first: usize,
+    x: &'a [f32],
+    dy: &'a [f32],
+    residual: &'a [f32],
+}
+
+impl<'a, const RELU: bool, const RESIDUAL: bool> Gated<'a, RELU, RESIDUAL> {
+    /// `width` values of a row: of x, dy and the residual.
+    #[inline(always)]
+    fn pieces(&self, row: usize, width: usize) -> [&'a [f32]; 3] {
+        [self.x, self.dy, self.residual].map(|tensor| self.columns.piece(tensor, row, self.first, width))
+    }
+}
+
+impl<const RELU: bool, const RESIDUAL: bool> ColumnSums for Gated<'_, RELU, RESIDUAL> {
+    #[inline(always)]
+    fn add_rows<const W: usize>(self, rows: Range<usize>, gradient: &mut [f32], from_anchor: &mut [f32]) {
+        let n = self.normalise.chunk::<W>();
+        let (mut in_gradient, mut in_from_anchor): ([f32; W], [f32; W]) = (chunk(gradient), chunk(from_anchor));
+        for row in rows {
+            let [x, dy, residual] = self.pieces(row, W);
+            for i in 0..W {
+                let n = n.at(i);
+                let d = x[i] - n.anchor;
+                let g = gate::<RELU, RESIDUAL>(&n, dy[i], d, residual[i]);
+                in_gradient[i] += g;
+                in_from_anchor[i] += g * d;
+            }
+        }
+        gradient.copy_from_slice(&in_gradient);
+        from_anchor.copy_from_slice(&in_from_anchor);
+    }
+
     /// One row at a time, as for the moments.
     #[inline(always)]
-    fn add_row<const RELU: bool, const RESIDUAL: bool>(
-        &self,
-        start: usize,
-        gradient: &mut [f32],
-        from_anchor: &mut [f32],
-    ) {
+    fn add_row(self, row: usize, gradient: &mut [f32], from_anchor: &mut [f32]) {
         let width = gradient.len();
+        let [x, dy, residual] = self.pieces(row, width);
+        let n = self.normalise.range(0, width);
         let from_anchor = &mut from_anchor[..width];
-        let range = start..start + width;
-        let (x, dy, residual) = (&self.x[range.clone()], &self.dy[range.clone()], &self.residual[range]);
-        let n = self.normalise.first(width);
         for i in 0..width {
             let n = n.at(i);
             let d = x[i] - n.anchor;

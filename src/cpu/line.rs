@@ -14,3 +14,10 @@ pub(super) struct Line([f32; LINE]);
 /// Values at the start of a cache line.
 #[repr(align(64))]
 pub(super) struct Aligned<T>(pub(super) T);
+
+/// The first `W` values, in an array that registers can hold.
+#[inline(always)]
+pub(super) fn chunk<const W: usize>(values: &[f32]) -> [f32; W] {
+    let values = &values[..W];
+    std::array::from_fn(|i| values[i])
+}

@@ -417,12 +417,13 @@ impl Machine {
             return;
         }
         let apply = Apply { simd: self.simd, x, residual, relu: config.activation == Activation::Relu };
-        let view = View::of(shape);
+        let view = View::of_sums(shape);
         let sum = |part, first, into: &mut [_]| moments::of_part(self.simd, &view, x, part, first, into);
         let moments: Vec<Moments> = self.reduce(&view, saved.len(), sum);
         for (saved, moments) in saved.iter_mut().zip(moments) {
             *saved = moments.saved(config.epsilon);
         }
+        let view = View::of(shape);
         let normalise = parameters.normalise_saved(&view, saved);
         self.apply(&view, &normalise, apply, y);
     }

@@ -29,6 +29,8 @@ pub(super) const GROUP_PLANES: usize = 32;
 const SMALLEST_PLANE: usize = 32;
 /// Most columns that are summed side by side: anchors and both sums are 6 KiB, a fifth of a first-level cache.
 pub(super) const TILE_COLUMNS: usize = 512;
+/// Columns whose anchors and both sums are in registers at once, of which AVX2 has sixteen of eight lanes.
+const IN_REGISTERS: [usize; 3] = [32, 24, 40];
 /// Most rows that are summed about one anchor, and in one running sum.
 const BLOCK_ROWS: usize = 1024;
 /// Matrices from this width on offer enough columns to share out, and their rows need not be split finely.
@@ -46,15 +48,25 @@ pub(super) enum View {
 }
 
 impl View {
-    /// The way that suits `shape`, which must not be empty.
+    /// The way that suits elementwise passes over `shape`, which must not be empty.
     pub(super) fn of(shape: &Shape) -> Self {
+        Self::with_columns(shape, Columns::elementwise)
+    }
+
+    /// The way that suits sums over `shape`, which must not be empty: as [`View::of`], but that rows are so short that their
+    /// sums stay in registers, if such rows hold every column whole.
+    pub(super) fn of_sums(shape: &Shape) -> Self {
+        Self::with_columns(shape, Columns::sums)
+    }
+
+    fn with_columns(shape: &Shape, columns: impl Fn(usize, usize, usize) -> Columns) -> Self {
         let (outer, channels, inner) = (shape.outer() as usize, shape.channels() as usize, shape.inner() as usize);
         // One channel is one plane, whatever its axis.
         let (outer, inner) = if channels == 1 { (1, outer * inner) } else { (outer, inner) };
         if inner >= SMALLEST_PLANE || channels == 1 {
             Self::Planes(Planes { outer, channels, inner })
         } else {
-            Self::Columns(Columns::new(outer, channels, inner))
+            Self::Columns(columns(outer, channels, inner))
         }
     }
 }
@@ -188,12 +200,20 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    fn new(outer: usize, channels: usize, inner: usize) -> Self {
+    fn elementwise(outer: usize, channels: usize, inner: usize) -> Self {
         let one = channels * inner;
-        // The fewest outer indices that fill whole groups of 16 lanes, and 256 columns.
-        let period = 16 >> one.trailing_zeros().min(4);
-        let wanted = if one < WIDE { period * 256usize.div_ceil(period * one) } else { 1 };
-        let fold = if outer / wanted >= 16 { wanted } else { 1 };
+        Self::new(outer, channels, inner, [long_fold(one), register_fold(one)])
+    }
+
+    fn sums(outer: usize, channels: usize, inner: usize) -> Self {
+        let one = channels * inner;
+        Self::new(outer, channels, inner, [register_fold(one), long_fold(one)])
+    }
+
+    /// With the first of `folds` that leaves rows enough.
+    fn new(outer: usize, channels: usize, inner: usize, folds: [usize; 2]) -> Self {
+        let one = channels * inner;
+        let fold = folds.into_iter().find(|fold| outer / fold >= 16).unwrap_or(1);
         let (width, rows, tail) = (fold * one, outer / fold, outer % fold * one);
         let part_rows =
             if width >= WIDE { BLOCK_ROWS } else { rows.div_ceil(256).max(TASK_ELEMENTS / width).min(BLOCK_ROWS) };
@@ -205,11 +225,52 @@ impl Columns {
         part * self.part_rows..((part + 1) * self.part_rows).min(self.rows)
     }
 
+    /// Adds `rows` to both sums of each column: in registers where columns are so few, and else a row at a time.
+    ///
+    /// (Strips of 32 of many columns, by eight rows, were faster in bare loops while caches hold the tensor, and not here; beyond
+    /// the caches, where no prefetcher follows from row to row, they took twice as long.)
+    #[inline(always)]
+    pub(super) fn sum(&self, rows: Range<usize>, sums: (&mut [f32], &mut [f32]), of: impl ColumnSums) {
+        let (first, second) = sums;
+        match first.len() {
+            24 => of.add_rows::<24>(rows, first, second),
+            32 => of.add_rows::<32>(rows, first, second),
+            40 => of.add_rows::<40>(rows, first, second),
+            _ => {
+                // A loop and not a closure, which would be compiled apart, without the SIMD level.
+                for row in rows {
+                    of.add_row(row, first, second);
+                }
+            }
+        }
+    }
+
     /// `width` elements of row `row` of `tensor`, from column `first` on.
     #[inline(always)]
     pub(super) fn piece<'a>(&self, tensor: &'a [f32], row: usize, first: usize, width: usize) -> &'a [f32] {
         &tensor[row * self.width + first..][..width]
     }
+}
+
+/// Two sums over rows of each of some columns that lie side by side.
+pub(super) trait ColumnSums: Copy {
+    /// Adds `rows` of `W` columns with their sums in registers.
+    fn add_rows<const W: usize>(self, rows: Range<usize>, first: &mut [f32], second: &mut [f32]);
+
+    /// Adds as many columns of a row as there are sums.
+    fn add_row(self, row: usize, first: &mut [f32], second: &mut [f32]);
+}
+
+/// The fewest outer indices that fill whole groups of 16 lanes, and 256 columns.
+fn long_fold(one: usize) -> usize {
+    let period = 16 >> one.trailing_zeros().min(4);
+    if one < WIDE { period * 256usize.div_ceil(period * one) } else { 1 }
+}
+
+/// The outer indices that make one of [`IN_REGISTERS`], or else those of [`long_fold`].
+fn register_fold(one: usize) -> usize {
+    let width = IN_REGISTERS.into_iter().find(|width| width.is_multiple_of(one));
+    width.map_or(long_fold(one), |width| width / one)
 }
 
 #[cfg(test)]
@@ -241,12 +302,27 @@ mod tests {
         for (outer, channels, inner) in
             [(1, 2, 1), (1000, 3, 1), (7, 5, 31), (100, 27, 3), (3, 70_000, 1), (401_408, 3, 1)]
         {
-            let columns = Columns::new(outer, channels, inner);
-            assert_eq!(columns.rows * columns.width + columns.tail, outer * channels * inner, "{columns:?}");
-            assert!(columns.rows > 0 && columns.part_rows > 0 && columns.part_rows <= BLOCK_ROWS, "{columns:?}");
-            let rows: usize = (0..View::Columns(columns).parts()).map(|part| columns.part(part).len()).sum();
-            assert_eq!(rows, columns.rows, "{columns:?}");
-            assert_eq!(columns.width % (channels * inner), 0, "{columns:?}");
+            for columns in [Columns::elementwise(outer, channels, inner), Columns::sums(outer, channels, inner)] {
+                assert_eq!(columns.rows * columns.width + columns.tail, outer * channels * inner, "{columns:?}");
+                assert!(columns.rows > 0 && columns.part_rows > 0 && columns.part_rows <= BLOCK_ROWS, "{columns:?}");
+                let rows: usize = (0..View::Columns(columns).parts()).map(|part| columns.part(part).len()).sum();
+                assert_eq!(rows, columns.rows, "{columns:?}");
+                assert_eq!(columns.width % (channels * inner), 0, "{columns:?}");
+            }
+        }
+    }
+
+    /// Backward's sums take the coefficients of their columns from the first ones of an elementwise row.
+    #[test]
+    fn rows_of_sums_are_within_elementwise_rows() {
+        for one in 1..=300 {
+            for outer in [1, 15, 16, 100, 127, 128, 1000, 5000, 100_000] {
+                let (sums, rows) = (Columns::sums(outer, one, 1), Columns::elementwise(outer, one, 1));
+                assert!(sums.width <= rows.width && sums.width.is_multiple_of(one), "{sums:?} {rows:?}");
+                if IN_REGISTERS.iter().any(|width| width.is_multiple_of(one)) && outer >= 16 * 40 {
+                    assert!(IN_REGISTERS.contains(&sums.width), "{sums:?}");
+                }
+            }
         }
     }
 }

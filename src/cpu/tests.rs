@@ -192,7 +192,7 @@ fn native(threads: usize) -> Machine {
     Machine { simd: Arch::new(), threads }
 }
 
-/// Shapes that reach every strategy: planes small, ragged and of several blocks; columns narrow, wide, with and
+/// Shapes that reach every strategy: planes small, ragged and of several blocks; columns in registers, narrow, wide, with and
 /// without a shorter last row; owned by tasks or shared out.
 fn shapes() -> Vec<Shape> {
     let ragged: &[(&[usize], isize)] = &[
@@ -215,6 +215,11 @@ fn shapes() -> Vec<Shape> {
         (&[2, 3, 70_001], 1),
         (&[1, 1, 300, 301], 1),
         (&[300, 7, 3], 0),
+        (&[30_001, 3], 1),
+        (&[20_003, 5], 1),
+        (&[5001, 2, 4], 1),
+        (&[2000, 32], 1),
+        (&[70, 1048], 1),
     ];
     ragged.iter().map(|(dimensions, axis)| Shape::new(dimensions, *axis).unwrap()).collect()
 }

@@ -20,10 +20,10 @@ fn backward_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocatio
     var slot = 4u * (lane / LANES_X);
     loop {
         total = combine(total, as_strands(
-            read_sums(slot, channel),
-            read_sums(slot + 1u, channel),
-            read_sums(slot + 2u, channel),
-            read_sums(slot + 3u, channel),
+            read_record(slot, channel),
+            read_record(slot + 1u, channel),
+            read_record(slot + 2u, channel),
+            read_record(slot + 3u, channel),
         ));
         slot += 4u * lanes_y;
         if (slot >= parameters.slots) {

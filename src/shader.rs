@@ -25,7 +25,7 @@ pub fn text(program: &Program) -> String {
     add(if program.guarded { part!("difference_guarded") } else { part!("difference_plain") });
     use Kernel::*;
     let kernel = program.kernel;
-    let merges = program.merges > 0;
+    let merges = program.few_records > 0;
     if matches!(kernel, MomentsPartial | MomentsMerge) || (kernel == ScaleShift && merges) {
         add(part!("record"));
         add(part!("moments"));
@@ -40,10 +40,13 @@ pub fn text(program: &Program) -> String {
         add(part!("merge_sums"));
     }
     if merges {
-        add(part!("merge_channels"));
-    }
-    if kernel == BackwardInput && merges {
-        add(part!("coefficients_merged"));
+        add(part!("merged_record"));
+        if program.writes_merged() {
+            add(part!("merge_channels"));
+        }
+        if kernel == BackwardInput {
+            add(part!("coefficients_merged"));
+        }
     }
     match (kernel, program.walk) {
         (MomentsPartial | BackwardPartial, Some(walk)) => {
@@ -162,8 +165,8 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     if program.tells_planes() {
         list.push(("QUAD_PLANES", f64::from(program.quad_planes)));
     }
-    if program.merges > 0 {
-        list.push(("MERGES", f64::from(program.merges)));
+    if program.few_records > 0 {
+        list.push(("FEW_RECORDS", f64::from(program.few_records)));
     }
     if program.kernel == Kernel::RunningUpdate {
         list.push(("UNBIASED", f64::from(u8::from(program.unbiased))));
@@ -355,12 +358,12 @@ fn choices(program: &Program) -> String {
                 "pass_to_residual(place: u32, dz: vec4<f32>)",
                 choose(program.residual, "store_dresidual(place, dz);", ""),
             );
-            if program.merges == 0 {
-                function(
-                    "coefficients_of(channel: u32) -> vec2<f32>",
-                    choose(frozen, "return vec2<f32>(0.0);", "return coefficients[channel];"),
-                );
-            }
+            let coefficients = match (frozen, program.few_records) {
+                (true, _) => "return vec2<f32>(0.0);",
+                (false, 0) => "return coefficients[channel];",
+                (false, _) => "return merged_gradients(channel).coefficients;",
+            };
+            function("coefficients_of(channel: u32) -> vec2<f32>", coefficients);
             function(
                 "input_of(place: u32) -> vec4<f32>",
                 choose(bound(Argument::X), "return load_x(place);", "return vec4<f32>(0.0);"),
@@ -370,7 +373,7 @@ fn choices(program: &Program) -> String {
             function(&format!("load_dy(place: {place}) -> vec4<f32>"), "return load_dx(place);");
         }
     }
-    if matches!(kernel, ScaleShift | BackwardInput) && program.merges == 0 {
+    if matches!(kernel, ScaleShift | BackwardInput) && !program.writes_merged() {
         function("merge_channels(index: u32, lane: u32)", "");
     }
     if kernel == MomentsMerge {
@@ -394,7 +397,7 @@ fn choices(program: &Program) -> String {
         (true, false) => format!("{name}[channel] = value;"),
         (true, true) => format!("{name}[channel] += value;"),
     };
-    if matches!(kernel, BackwardMerge | BackwardResident) || (kernel == BackwardInput && program.merges > 0) {
+    if matches!(kernel, BackwardMerge | BackwardResident) || (kernel == BackwardInput && program.few_records > 0) {
         function("write_dgamma(channel: u32, value: f32)", &write(program.dgamma, "dgamma"));
         function("write_dbeta(channel: u32, value: f32)", &write(program.dbeta, "dbeta"));
     }

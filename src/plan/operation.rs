@@ -135,6 +135,9 @@ pub fn mask_bytes(shape: &Shape) -> u64 {
     u64::from(shape.elements().div_ceil(32)) * 4
 }
 
+/// Records of a channel that an elementwise kernel can merge for itself: one to each strand of a quad.
+const FEW_RECORDS: u32 = 4;
+
 struct Planner<'a> {
     shape: &'a Shape,
     config: &'a Config,
@@ -430,7 +433,7 @@ impl Planner<'_> {
             return self.per_channel(merge, slots);
         };
         let merging = Program {
-            merges: slots.next_power_of_two().max(2),
+            few_records: slots.next_power_of_two().max(2),
             dgamma: merge.dgamma,
             dbeta: merge.dbeta,
             accumulate: merge.accumulate,
@@ -447,16 +450,21 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Every workgroup merges what it needs, and those that write the results cover all channels, so that no window may cut them.
+    /// Every lane merges what it prepares, and all workgroups together what is written, so that no window may cut them.
     fn merges_itself(&self, merging: &Program, slots: u32, geometry: &Geometry) -> bool {
-        (1..=4).contains(&slots)
-            && geometry.prepared(self.shape) <= u64::from(self.tuning.apply_merges)
+        let merges = match merging.statistics {
+            Statistics::Saved => geometry.prepared(self.shape),
+            // dx needs nothing of it.
+            Statistics::Running => self.shape.channels().into(),
+        };
+        (1..=FEW_RECORDS).contains(&slots)
+            && merges <= u64::from(self.tuning.apply_merges)
             && merging.arguments().len() <= self.facts.storage_buffers as usize
             && self.is_bound_whole_everywhere()
     }
 
-    /// Whether one binding of any device holds a tensor, of this one, too. So that the bits do not depend on a device's limit, a
-    /// choice that needs all of a tensor in sight is made by WebGPU's: what that does not bind whole is streamed on every device.
+    /// Whether one binding of any device holds a tensor, of this one, too. What needs all of a tensor in sight asks WebGPU's limit,
+    /// so that neither plans nor, where a channel stays resident, bits depend on a device's.
     fn is_bound_whole_everywhere(&self) -> bool {
         let limit = DeviceFacts::FLOOR.binding_bytes;
         self.config.dtype.tensor_bytes(u64::from(self.shape.elements())) <= limit && self.facts.binding_bytes >= limit

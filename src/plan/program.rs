@@ -250,8 +250,8 @@ pub struct Program {
     pub merged: bool,
     /// Whether the merge of sums writes one pair per channel.
     pub merged_sums: bool,
-    /// Records of a channel that an elementwise kernel merges for itself, at most: 2 or 4; 0 where the merge is a dispatch of its own.
-    pub merges: u32,
+    /// Records of a channel that an elementwise kernel merges for itself, at most: 2 or 4; 0 where a dispatch of its own merges them.
+    pub few_records: u32,
     /// Whether the weight of the new value is read from the batch counter.
     pub cumulative: bool,
     /// Whether a batch counter goes up.
@@ -298,7 +298,7 @@ impl Program {
             saved: true,
             merged: false,
             merged_sums: false,
-            merges: 0,
+            few_records: 0,
             cumulative: false,
             counted: false,
             unbiased: false,
@@ -334,8 +334,13 @@ impl Program {
         self.kernel.prepares() || (self.kernel == Kernel::MomentsPartial && down_columns)
     }
 
+    /// Whether it writes for each channel what it merged of it.
+    pub fn writes_merged(&self) -> bool {
+        self.few_records > 0 && (self.kernel == Kernel::ScaleShift || self.dgamma || self.dbeta)
+    }
+
     /// The storage buffers that the program binds, in order, and whether it writes them: binding 0 is the parameters,
-    /// binding 1 the first of these. At most eight, which a test holds.
+    /// binding 1 the first of these. At most as many as the device binds, eight on the floor, which a test holds.
     pub fn arguments(&self) -> Vec<(Argument, bool)> {
         use Argument::*;
         let mut list = Vec::with_capacity(8);
@@ -365,8 +370,8 @@ impl Program {
             Kernel::ScaleShift => {
                 add(!self.in_place, X, false);
                 add(self.residual, Residual, false);
-                add(self.merges > 0, Records, false);
-                add(saved, Saved, self.merges > 0);
+                add(self.few_records > 0, Records, false);
+                add(saved, Saved, self.few_records > 0);
                 add(!saved, RunningMean, false);
                 add(!saved, RunningVariance, false);
                 add(self.gamma, Gamma, false);
@@ -413,12 +418,12 @@ impl Program {
                 add(self.gamma, Gamma, false);
                 add(self.beta && self.relu && !self.mask, Beta, false);
                 add(self.mask, Mask, false);
-                add(self.merges > 0, Sums, false);
-                add(saved && self.merges == 0, Coefficients, false);
+                add(self.few_records > 0, Sums, false);
+                add(saved && self.few_records == 0, Coefficients, false);
                 add(true, Dx, true);
                 add(self.residual, Dresidual, true);
-                add(self.merges > 0 && self.dgamma, Dgamma, true);
-                add(self.merges > 0 && self.dbeta, Dbeta, true);
+                add(self.few_records > 0 && self.dgamma, Dgamma, true);
+                add(self.few_records > 0 && self.dbeta, Dbeta, true);
             }
             Kernel::BackwardResident => {
                 add(true, X, false);

@@ -13,7 +13,7 @@ use naga::{AddressSpace, BuiltIn, Expression, Handle, Literal, Module, Scalar, S
 use naga::{StorageAccess, TypeInner};
 use wgpu_batchnorm::plan::{
     Access, Argument, Count, DeviceFacts, Gradients, Kernel, Operation, ParameterGradients, Parameters, Plan, Program,
-    Tuning,
+    Tuning, Walk,
 };
 use wgpu_batchnorm::{Activation, Config, DType, Error, Momentum, RunningVariance, Shape, shader};
 
@@ -44,6 +44,9 @@ fn shapes() -> Vec<Shape> {
         Shape::nc(33, 513),
         Shape::nc(7, 5),
         Shape::new(&[3, 2, 8, 4, 4], 1),
+        // Few records of planes long enough to be written along.
+        Shape::nchw(8, 32, 28, 28),
+        Shape::nchw(8, 32, 27, 29),
     ];
     shapes.map(|shape| shape.expect("a shape that is right")).to_vec()
 }
@@ -307,6 +310,15 @@ fn the_programs_are_many_and_of_every_kernel() {
     }
     let walks: HashSet<_> = programs.iter().map(|p| (p.kernel, p.walk, p.aligned, p.access)).collect();
     assert!(walks.len() >= 30, "{} ways through a tensor", walks.len());
+    let merging = programs.iter().filter(|p| p.few_records > 0);
+    let merging: HashSet<_> = merging.map(|p| (p.kernel, p.walk, p.aligned, p.few_records)).collect();
+    for kernel in [Kernel::ScaleShift, Kernel::BackwardInput] {
+        for (walk, aligned) in [(Walk::Along, true), (Walk::Along, false), (Walk::Rows, true), (Walk::Rows, false)] {
+            let found = [2, 4].map(|few| merging.contains(&(kernel, Some(walk), aligned, few)));
+            assert!(found.contains(&true), "{} {} aligned {aligned}: {found:?}", kernel.name(), walk.name());
+        }
+    }
+    assert!([2, 4].iter().all(|few| merging.iter().any(|m| m.3 == *few)), "{merging:?}");
 }
 
 // ---- Translation.

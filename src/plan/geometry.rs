@@ -518,7 +518,7 @@ impl Geometry {
         }
     }
 
-    /// Times that lanes prepare a channel, in an elementwise kernel.
+    /// Times that lanes prepare a channel, in an elementwise kernel; without the few that prepare a next plane's, too.
     pub fn prepared(&self, shape: &Shape) -> u64 {
         let (p, lanes) = (&self.parameters, u64::from(self.lanes));
         let workgroups = u64::from(self.parts) * u64::from(self.columns_per_part);

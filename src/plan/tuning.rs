@@ -84,7 +84,7 @@ impl Tuning {
                     apply_trip: 2,
                     // A merge costs a dispatch, 50 µs, and each time that a lane merges 2 to 7 ns (measured on lavapipe: of
                     // (256, 1024), which prepares 2048 times, 0.05 copies for 0.21; of planes of 14 × 14, 65 536 times, 0.11 for
-                    // 0.04).
+                    // 0.04). SwiftShader and WARP were not measured.
                     apply_merges: 4096,
                     reduce_along_quads: 3 * lanes,
                     // Of two tensors, lanes that each keep to a plane leave too little ahead in each (measured on lavapipe:

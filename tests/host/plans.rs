@@ -547,6 +547,31 @@ fn few_records_need_no_dispatch_to_merge_them() {
     assert_eq!(kernels(Operation::Training, &plain, &small, &tuning), [MomentsPartial, MomentsMerge, ScaleShift]);
 }
 
+/// How often lanes prepare a channel decides who merges; counted by hand.
+#[test]
+fn merges_are_counted_by_the_lanes_that_prepare() {
+    let facts = DeviceFacts::SOFTWARE;
+    let masked = Config { activation: Activation::Relu, residual: true, ..Config::pytorch() };
+    for (shape, config, walk, merges) in [
+        // Eight lanes to each of 256 planes.
+        (Shape::nchw(8, 32, 28, 28), Config::pytorch(), Walk::Along, 8 * 256),
+        // Two parts of 256 quads, each of four channels.
+        (Shape::nc(256, 1024), Config::pytorch(), Walk::Rows, 2 * 256 * 4),
+        // Every quad, of one channel each.
+        (Shape::ncl(3, 32, 256), masked, Walk::Groups, 3 * 32 * 256 / 4),
+    ] {
+        let shape = shape.unwrap();
+        let merges_itself = |apply_merges| {
+            let tuning = Tuning { apply_merges, ..Tuning::for_device(&facts) };
+            let plan = Plan::new(Operation::Training, &shape, &config, &facts, &tuning).unwrap();
+            let apply = plan.dispatches.iter().find(|d| d.program.kernel == Kernel::ScaleShift).unwrap();
+            assert_eq!(apply.program.walk, Some(walk), "{shape}");
+            apply.program.few_records > 0
+        };
+        assert!(merges_itself(merges) && !merges_itself(merges - 1), "{shape}: not {merges}");
+    }
+}
+
 /// Few rows of many channels: with 256 lanes below each other and eight quads ahead, indices ran beyond 32 bits.
 #[test]
 fn no_walk_down_columns_looks_beyond_an_index() {

@@ -12,7 +12,7 @@ use crate::plan::{AdapterKind, Gradients, Operation, Plan};
 use crate::shape::Shape;
 
 /// Long planes, short ones, very short ones and channels so small that they stay resident with the channels first; many
-/// channels and few with the channels last: 1.2 to 1.6 million elements each. And a dense layer of a quarter of that, whose
+/// channels and few with the channels last: 1.2 to 1.6 million elements each. And a dense layer of a fifth of that, whose
 /// few records may need no merge of their own.
 const SHAPES: [(&[usize], isize); 7] = [
     (&[8, 16, 112, 112], 1),

@@ -141,10 +141,11 @@ fn throughput(report: &Report) -> Result<Markup, Failure> {
     Ok(html! {
         p {
             "Kernels alone, on buffers that no cache holds. The copy is the best plain kernel that copies x in its own type, on the \
-             same device in the same minute; where tensors go in words of 64 bits, as on software adapters \
-             that have them, a kernel may come above it and its limit, and the best copy in such words is drawn, too. The limit is what the copy would leave possible if nothing counted but the bytes that must move: \
-             as fast as the copy for inference, 1.5 times its time for training, 2.5 times for backward. The tensors have 16 \
-             channels of 16 × 16 places, and as many samples as the size asks for."
+             same device in the same minute; where tensors go in words of 64 bits, as on software adapters that have them, a kernel \
+             may come above it and its limit, and the best copy in such words is drawn, too. The limit is what the copy would \
+             leave possible if nothing counted but the bytes that must move: as fast as the copy for inference, 1.5 times its time \
+             for training, 2.5 times for backward. The tensors have 16 channels of 16 × 16 places, and as many samples as the size \
+             asks for."
         }
         (legend)
         div.plots { @for plot in &drawn { (plot) } }

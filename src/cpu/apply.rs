@@ -48,6 +48,7 @@ pub(super) struct Spread {
 
 impl Spread {
     /// From one value per channel.
+    #[inline(always)]
     pub(super) fn new(view: &View, channels: impl ExactSizeIterator<Item = f32>) -> Self {
         let (n, width) = (view.records_per_channel(), view.width());
         let period = channels.len() * n;

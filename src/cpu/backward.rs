@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, pre_activation};
 use super::kernel::{Kernel, Variant};
@@ -11,7 +11,7 @@ use super::moments::{LANES, PairSums, STEP};
 use super::partition::{ColumnSums, Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
 use super::reduce::Record;
 use super::store::{Fill, Store};
-use super::{Check, Machine, Parameters, Saved, without_offset};
+use super::{Check, Machine, NormaliseSaved, Parameters, Saved, without_offset};
 use crate::config::{Activation, Config};
 use crate::error::Error;
 use crate::shape::Shape;
@@ -110,6 +110,60 @@ impl Record for GradientSums {
     }
 }
 
+/// From the sums about the anchor those about the mean, and from these the gradients of gamma and beta.
+struct WriteParameters<'a> {
+    sums: &'a mut [GradientSums],
+    saved: &'a [Saved],
+    dgamma: Option<&'a mut [f32]>,
+    dbeta: Option<&'a mut [f32]>,
+}
+
+impl WithSimd for WriteParameters<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (sums, saved) in self.sums.iter_mut().zip(self.saved) {
+            sums.centred = without_offset(sums.centred, saved.offset, sums.gradient);
+        }
+        if let Some(dgamma) = self.dgamma {
+            for ((dgamma, sums), saved) in dgamma.iter_mut().zip(&*self.sums).zip(self.saved) {
+                *dgamma = (sums.centred * f64::from(saved.inverse_std)) as f32;
+            }
+        }
+        if let Some(dbeta) = self.dbeta {
+            for (dbeta, sums) in dbeta.iter_mut().zip(&*self.sums) {
+                *dbeta = sums.gradient as f32;
+            }
+        }
+    }
+}
+
+/// The intercept and the slope of [`InputGradient`] for each record of a view.
+struct Lines<'a> {
+    view: &'a View,
+    sums: &'a [GradientSums],
+    saved: &'a [Saved],
+    /// `1/m`
+    share: f64,
+}
+
+impl WithSimd for Lines<'_> {
+    type Output = (Spread, Spread);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> (Spread, Spread) {
+        let Self { view, sums, saved, share } = self;
+        let of = sums.iter().zip(saved).map(|(sums, saved)| {
+            let inverse_std = f64::from(saved.inverse_std);
+            let slope = sums.centred * inverse_std * inverse_std * share;
+            (without_offset(sums.gradient * share, saved.offset, slope) as f32, slope as f32)
+        });
+        let intercept = Spread::new(view, of.clone().map(|(intercept, _)| intercept));
+        (intercept, Spread::new(view, of.map(|(_, slope)| slope)))
+    }
+}
+
 /// How the gradients of one channel become those of its inputs:
 /// `dx = (g − intercept − (x − anchor) · slope) · gain`, where the intercept is the mean gradient less `offset · slope`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -165,7 +219,7 @@ impl Gradient<'_> {
             return;
         }
         let (view, channels) = (View::of(shape), saved.len());
-        let normalise = parameters.normalise_saved(&view, saved);
+        let normalise = self.simd.dispatch(NormaliseSaved { parameters, view: &view, saved });
         let mut sums = if dgamma.is_some() || dbeta.is_some() || !self.frozen {
             let view = View::of_sums(shape);
             machine.reduce(&view, channels, |part, first, into: &mut [_]| {
@@ -174,30 +228,11 @@ impl Gradient<'_> {
         } else {
             vec![GradientSums::default(); channels]
         };
-        for (sums, saved) in sums.iter_mut().zip(saved) {
-            sums.centred = without_offset(sums.centred, saved.offset, sums.gradient);
-        }
+        self.simd.dispatch(WriteParameters { sums: &mut sums, saved, dgamma, dbeta });
         if let Some(dx) = dx {
-            let share = 1.0 / m;
-            let of = sums.iter().zip(saved).map(|(sums, saved)| {
-                let inverse_std = f64::from(saved.inverse_std);
-                let slope = sums.centred * inverse_std * inverse_std * share;
-                (without_offset(sums.gradient * share, saved.offset, slope) as f32, slope as f32)
-            });
-            let intercept = Spread::new(&view, of.clone().map(|(intercept, _)| intercept));
-            let slope = Spread::new(&view, of.map(|(_, slope)| slope));
+            let (intercept, slope) = self.simd.dispatch(Lines { view: &view, sums: &sums, saved, share: 1.0 / m });
             let of = InputGradients { normalise: &normalise, intercept, slope, gain: &normalise.scale };
             self.input(machine, &view, &of, dx);
-        }
-        if let Some(dgamma) = dgamma {
-            for ((dgamma, sums), saved) in dgamma.iter_mut().zip(&sums).zip(saved) {
-                *dgamma = (sums.centred * f64::from(saved.inverse_std)) as f32;
-            }
-        }
-        if let Some(dbeta) = dbeta {
-            for (dbeta, sums) in dbeta.iter_mut().zip(&sums) {
-                *dbeta = sums.gradient as f32;
-            }
         }
         if let Some(dresidual) = dresidual {
             // The frozen gradient with a gain of 1.
@@ -422,7 +457,13 @@ impl<'a, const RELU: bool, const RESIDUAL: bool> Gated<'a, RELU, RESIDUAL> {
     /// `width` values of a row: of x, dy and the residual.
     #[inline(always)]
     fn pieces(&self, row: usize, width: usize) -> [&'a [f32]; 3] {
-        [self.x, self.dy, self.residual].map(|tensor| self.columns.piece(tensor, row, self.first, width))
+        // No `map`, whose closure would be compiled apart, without the SIMD level.
+        let (columns, first) = (self.columns, self.first);
+        [
+            columns.piece(self.x, row, first, width),
+            columns.piece(self.dy, row, first, width),
+            columns.piece(self.residual, row, first, width),
+        ]
     }
 }
 

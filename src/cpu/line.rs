@@ -18,6 +18,7 @@ pub(super) struct Aligned<T>(pub(super) T);
 /// The first `W` values, in an array that registers can hold.
 #[inline(always)]
 pub(super) fn chunk<const W: usize>(values: &[f32]) -> [f32; W] {
-    let values = &values[..W];
-    std::array::from_fn(|i| values[i])
+    let mut chunk = [0.0; W];
+    chunk.copy_from_slice(&values[..W]);
+    chunk
 }

@@ -37,7 +37,7 @@ mod tests;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::config::{Activation, Config, Momentum, RunningVariance};
 use crate::dtype::DType;
@@ -309,6 +309,7 @@ struct Parameters<'a> {
 
 impl Parameters<'_> {
     /// How the values of each record of a view are normalised.
+    #[inline(always)]
     fn normalise(
         &self,
         view: &View,
@@ -328,6 +329,7 @@ impl Parameters<'_> {
     }
 
     /// `beta − offset · scale`
+    #[inline(always)]
     fn shift(
         &self,
         view: &View,
@@ -348,6 +350,7 @@ impl Parameters<'_> {
         }
     }
 
+    #[inline(always)]
     fn normalise_saved(&self, view: &View, saved: &[Saved]) -> Normalises {
         let (anchor, offset) = (saved.iter().map(|saved| saved.anchor), saved.iter().map(|saved| saved.offset));
         self.normalise(view, anchor, Some(offset), saved.iter().map(|saved| saved.inverse_std))
@@ -359,6 +362,41 @@ impl Parameters<'_> {
 #[inline(always)]
 fn without_offset(value: f64, offset: f32, factor: f64) -> f64 {
     value - f64::from(offset) * factor.clamp(f64::MIN, f64::MAX)
+}
+
+/// From the moments of each channel what training saves. A pass over channels alone, as the next; where a channel has few values
+/// these passes weigh as much as those over the tensor.
+struct Save<'a> {
+    moments: &'a [Moments],
+    epsilon: f32,
+    saved: &'a mut [Saved],
+}
+
+impl WithSimd for Save<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (saved, moments) in self.saved.iter_mut().zip(self.moments) {
+            *saved = moments.saved(self.epsilon);
+        }
+    }
+}
+
+/// How the values of each record of a view are normalised with saved statistics.
+struct NormaliseSaved<'a> {
+    parameters: &'a Parameters<'a>,
+    view: &'a View,
+    saved: &'a [Saved],
+}
+
+impl WithSimd for NormaliseSaved<'_> {
+    type Output = Normalises;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Normalises {
+        self.parameters.normalise_saved(self.view, self.saved)
+    }
 }
 
 /// The SIMD level and the number of threads that a call uses.
@@ -420,11 +458,9 @@ impl Machine {
         let view = View::of_sums(shape);
         let sum = |part, first, into: &mut [_]| moments::of_part(self.simd, &view, x, part, first, into);
         let moments: Vec<Moments> = self.reduce(&view, saved.len(), sum);
-        for (saved, moments) in saved.iter_mut().zip(moments) {
-            *saved = moments.saved(config.epsilon);
-        }
+        self.simd.dispatch(Save { moments: &moments, epsilon: config.epsilon, saved });
         let view = View::of(shape);
-        let normalise = parameters.normalise_saved(&view, saved);
+        let normalise = self.simd.dispatch(NormaliseSaved { parameters, view: &view, saved });
         self.apply(&view, &normalise, apply, y);
     }
 

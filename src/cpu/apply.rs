@@ -104,7 +104,7 @@ impl<'a> NormaliseSlices<'a> {
     }
 }
 
-/// [`NormaliseSlices`] in arrays that registers can hold.
+/// [`NormaliseSlices`] in arrays of known length.
 pub(super) struct NormaliseChunk<const W: usize> {
     anchor: [f32; W],
     scale: [f32; W],

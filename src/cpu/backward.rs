@@ -110,7 +110,7 @@ impl Record for GradientSums {
     }
 }
 
-/// From the sums about the anchor those about the mean, and from these the gradients of gamma and beta.
+/// Makes of the sums about the anchor those about the mean, in place, and of these the gradients of gamma and beta.
 struct WriteParameters<'a> {
     sums: &'a mut [GradientSums],
     saved: &'a [Saved],

@@ -29,7 +29,8 @@ pub(super) const GROUP_PLANES: usize = 32;
 const SMALLEST_PLANE: usize = 32;
 /// Most columns that are summed side by side: anchors and both sums are 6 KiB, a fifth of a first-level cache.
 pub(super) const TILE_COLUMNS: usize = 512;
-/// Columns whose anchors and both sums are in registers at once, of which AVX2 has sixteen of eight lanes.
+/// Columns whose anchors and both sums of moments are in registers at once, of which AVX2 has sixteen of eight lanes, the first
+/// that fits a shape; [`Columns::sum`] has a case for each.
 const IN_REGISTERS: [usize; 3] = [32, 24, 40];
 /// Most rows that are summed about one anchor, and in one running sum.
 const BLOCK_ROWS: usize = 1024;
@@ -54,7 +55,7 @@ impl View {
     }
 
     /// The way that suits sums over `shape`, which must not be empty: as [`View::of`], but that rows are so short that their
-    /// sums stay in registers, if such rows hold every column whole.
+    /// sums stay in registers, if such rows hold whole outer indices.
     pub(super) fn of_sums(shape: &Shape) -> Self {
         Self::with_columns(shape, Columns::sums)
     }

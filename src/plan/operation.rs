@@ -450,7 +450,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Every lane merges what it prepares, and all workgroups together what is written, so that no window may cut them.
+    /// Every lane merges what it prepares of a batch, and all workgroups together what is written, so that no window may cut them.
     fn merges_itself(&self, merging: &Program, slots: u32, geometry: &Geometry) -> bool {
         let merges = match merging.statistics {
             Statistics::Saved => geometry.prepared(self.shape),

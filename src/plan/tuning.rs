@@ -30,7 +30,8 @@ pub struct Tuning {
     /// Quads that a lane of an elementwise workgroup fetches before it writes.
     pub apply_trip: u32,
     /// Times that the lanes of all elementwise workgroups together prepare a channel, at most, where they merge its few records
-    /// themselves, each time again; elsewhere, and everywhere with 0, a dispatch of its own merges them.
+    /// themselves, each time again; elsewhere, and everywhere with 0, a dispatch of its own merges them. Where the statistics are
+    /// given dx needs none of it, and each channel counts once (not measured).
     pub apply_merges: u32,
     /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows.
     pub reduce_along_quads: u32,

@@ -118,7 +118,7 @@ pub async fn few_records_give_the_same_bits_wherever_they_are_merged(gpu: &Gpu) 
         Operation::Backward(Gradients::INPUT),
         Operation::FrozenBackward(adding),
     ];
-    // A ReLU takes backward two bindings more, which are too many in some of these.
+    // A ReLU takes backward one binding more, or two where frozen, and a residual one: too many in some of these.
     let [plain, relu, residual] = configs();
     let fused = [
         plain,
@@ -143,7 +143,7 @@ pub async fn few_records_give_the_same_bits_wherever_they_are_merged(gpu: &Gpu) 
                 let plan = Plan::new(operation, &shape, &config, itself.norms().facts(), itself.norms().tuning());
                 let plan = plan.map_err(text)?;
                 if let Some(merging) = plan.dispatches.iter().find(|d| d.program.few_records > 0) {
-                    // Several workgroups share the channels, in more than one turn.
+                    // Several workgroups share the channels, more than one has lanes.
                     let shared = merging.workgroups[0] > 1 && shape.channels() > merging.program.workgroup_size;
                     compared.entry(format!("{operation:?}")).or_default().push((merging.parameters.slots, shared));
                     let run = async |gpu| execute(gpu, operation, &shape, &config, &inputs).await.map_err(text);

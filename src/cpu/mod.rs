@@ -364,8 +364,8 @@ fn without_offset(value: f64, offset: f32, factor: f64) -> f64 {
     value - f64::from(offset) * factor.clamp(f64::MIN, f64::MAX)
 }
 
-/// From the moments of each channel what training saves. A pass over channels alone, as the next; where a channel has few values
-/// these passes weigh as much as those over the tensor.
+/// From the moments of each channel what training saves. At the SIMD level, as [`NormaliseSaved`] is: where a channel has
+/// few values such passes weigh as much as those over the tensor.
 struct Save<'a> {
     moments: &'a [Moments],
     epsilon: f32,

@@ -313,6 +313,29 @@ mod tests {
         }
     }
 
+    #[derive(Clone, Copy)]
+    struct InRegisters<'a>(&'a std::cell::Cell<usize>);
+
+    impl ColumnSums for InRegisters<'_> {
+        fn add_rows<const W: usize>(self, _: Range<usize>, first: &mut [f32], _: &mut [f32]) {
+            assert_eq!(W, first.len());
+            self.0.set(W);
+        }
+
+        fn add_row(self, _: usize, first: &mut [f32], _: &mut [f32]) {
+            panic!("{} columns go row by row", first.len());
+        }
+    }
+
+    #[test]
+    fn every_width_for_registers_is_summed_there() {
+        for width in IN_REGISTERS {
+            let (mut first, mut second, found) = (vec![0.0; width], vec![0.0; width], std::cell::Cell::new(0));
+            Columns::sums(1000, width, 1).sum(0..1, (&mut first, &mut second), InRegisters(&found));
+            assert_eq!(found.get(), width);
+        }
+    }
+
     /// Backward's sums take the coefficients of their columns from the first ones of an elementwise row.
     #[test]
     fn rows_of_sums_are_within_elementwise_rows() {

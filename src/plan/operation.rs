@@ -136,7 +136,7 @@ pub fn mask_bytes(shape: &Shape) -> u64 {
 }
 
 /// Records of a channel that an elementwise kernel can merge for itself: one to each strand of a quad.
-const FEW_RECORDS: u32 = 4;
+const MOST_FEW_RECORDS: u32 = 4;
 
 struct Planner<'a> {
     shape: &'a Shape,
@@ -457,7 +457,7 @@ impl Planner<'_> {
             // dx needs nothing of it.
             Statistics::Running => self.shape.channels().into(),
         };
-        (1..=FEW_RECORDS).contains(&slots)
+        (1..=MOST_FEW_RECORDS).contains(&slots)
             && merges <= u64::from(self.tuning.apply_merges)
             && merging.arguments().len() <= self.facts.storage_buffers as usize
             && self.is_bound_whole_everywhere()

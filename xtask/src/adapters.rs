@@ -16,6 +16,8 @@ pub struct Adapter {
     pub name: String,
     /// `vulkan`, `gl`, `metal` or `dx12`.
     pub backend: String,
+    /// Whether it computes on the processor.
+    pub software: bool,
 }
 
 /// What of the graphics stack a task needs beside an adapter.
@@ -42,7 +44,7 @@ pub fn set_up(wanted: Wanted) -> Result<Setup, Failure> {
     if cfg!(target_os = "linux") {
         let has = |backend: &str| adapters.iter().any(|a| a.backend == backend);
         let needs: Vec<Need> = [
-            (Need::Vulkan, if wanted.for_tests { !has("vulkan") } else { adapters.is_empty() }),
+            (Need::Vulkan, if wanted.for_tests { !has("vulkan") } else { lacks_vulkan(&adapters) }),
             (Need::Gl, wanted.for_tests && !has("gl")),
             (Need::Validation, wanted.for_tests && !packages::has_validation_layer()),
             (Need::SwiftShader, wanted.swiftshader && packages::swiftshader().is_none()),
@@ -53,7 +55,12 @@ pub fn set_up(wanted: Wanted) -> Result<Setup, Failure> {
         .filter_map(|(need, missing)| missing.then_some(need))
         .collect();
         if !needs.is_empty() {
-            packages::install(&needs)?;
+            match packages::install(&needs) {
+                Err(failure) if !wanted.for_tests && !wanted.swiftshader && !adapters.is_empty() => {
+                    println!("{failure}; going on with GL");
+                }
+                done => done?,
+            }
         }
         if wanted.swiftshader {
             let Some(driver) = packages::swiftshader() else {
@@ -76,6 +83,12 @@ pub fn set_up(wanted: Wanted) -> Result<Setup, Failure> {
         println!("{}  {} ({})", adapter.index, adapter.name, adapter.backend);
     }
     Ok(Setup { adapters, environment })
+}
+
+/// Whether nothing is better than a software Vulkan driver. Software GL is not: it has neither 64-bit words nor a subgroup
+/// size, and a desktop's libraries often bring it alone.
+fn lacks_vulkan(adapters: &[Adapter]) -> bool {
+    adapters.iter().all(|a| a.software && a.backend == "gl")
 }
 
 /// Every adapter that the built program sees.
@@ -107,6 +120,7 @@ fn parse(text: &str) -> Option<Vec<Adapter>> {
                 index: entry.get("index")?.as_u64()? as usize,
                 name: entry.get("name")?.as_str()?.to_owned(),
                 backend: entry.get("backend")?.as_str()?.to_lowercase(),
+                software: entry.get("type")?.as_str()? == "software",
             })
         })
         .collect()
@@ -116,10 +130,23 @@ fn parse(text: &str) -> Option<Vec<Adapter>> {
 mod tests {
     use super::*;
 
+    fn adapter(backend: &str, software: bool) -> Adapter {
+        Adapter { index: 0, name: "llvmpipe".to_owned(), backend: backend.to_owned(), software }
+    }
+
+    #[test]
+    fn software_gl_alone_wants_a_vulkan_driver_and_hardware_does_not() {
+        assert!(lacks_vulkan(&[]));
+        assert!(lacks_vulkan(&[adapter("gl", true)]));
+        assert!(!lacks_vulkan(&[adapter("vulkan", true), adapter("gl", true)]));
+        assert!(!lacks_vulkan(&[adapter("gl", false)]));
+        assert!(!lacks_vulkan(&[adapter("dx12", true)]));
+    }
+
     #[test]
     fn a_list_is_read_and_anything_else_is_refused() {
         let text = r#"[{"index": 0, "name": "llvmpipe", "backend": "Vulkan", "type": "software"}]"#;
-        let expected = Adapter { index: 0, name: "llvmpipe".to_owned(), backend: "vulkan".to_owned() };
+        let expected = adapter("vulkan", true);
         assert_eq!(parse(text), Some(vec![expected]));
         assert_eq!(parse("[]"), Some(Vec::new()));
         assert_eq!(parse(r#"[{"index": 0}]"#), None);

@@ -18,8 +18,8 @@ use std::process::ExitCode;
 use failure::Failure;
 
 const HELP: &str = "\
-Tasks of this repository. Each does its own set-up: where Linux has no graphics adapter it installs the software Vulkan
-driver through apt-get, dnf or pacman, with sudo where needed, and says so. macOS and Windows need nothing.
+Tasks of this repository. Each does its own set-up: where Linux has no graphics adapter, or software GL alone, it installs
+the software Vulkan driver through apt-get, dnf or pacman, with sudo where needed, and says so. macOS and Windows need nothing.
 
 cargo xtask bench [ARGUMENTS]   builds, measures GPU against CPU on the best adapter, and checks it briefly; the figures go
                                 to out/bench.json, a report to look at to out/bench.html, ARGUMENTS to `batchnorm bench`

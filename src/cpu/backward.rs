@@ -8,7 +8,7 @@ use super::apply::{Normalise, NormaliseSlices, Normalises, Spread, pre_activatio
 use super::kernel::{Kernel, Variant};
 use super::line::{Aligned, chunk};
 use super::moments::{LANES, PairSums, STEP};
-use super::partition::{ColumnSums, Columns, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
+use super::partition::{ColumnSums, Columns, FEW_COLUMNS, GROUP_PLANES, Planes, TASK_ELEMENTS, TILE_COLUMNS, View};
 use super::reduce::Record;
 use super::store::{Fill, Store};
 use super::{Check, Machine, NormaliseSaved, Parameters, Saved, without_offset};
@@ -423,20 +423,25 @@ impl Kernel for ColumnsPart<'_> {
 
     #[inline(always)]
     fn run<const RELU: bool, const RESIDUAL: bool>(self) {
-        let Self { columns, normalise, part, first, x, dy, residual, into } = self;
-        let rows = columns.part(part);
-        let width = into.len();
-        let mut gradients = Aligned([0.0f32; TILE_COLUMNS]);
-        let mut from_anchors = Aligned([0.0f32; TILE_COLUMNS]);
-        let (gradient, from_anchor) = (&mut gradients.0[..width], &mut from_anchors.0[..width]);
-        let of = Gated::<RELU, RESIDUAL> { columns, normalise, first, x, dy, residual };
-        columns.sum(rows.clone(), (gradient, from_anchor), of);
-        if rows.end == columns.rows && columns.tail > first {
-            let rest = width.min(columns.tail - first);
-            of.add_row(rows.end, &mut gradient[..rest], &mut from_anchor[..rest]);
+        // Few columns are spared most of the zeros.
+        match self.into.len() {
+            ..=FEW_COLUMNS => self.sum::<FEW_COLUMNS, RELU, RESIDUAL>(),
+            _ => self.sum::<TILE_COLUMNS, RELU, RESIDUAL>(),
         }
-        for ((sums, gradient), from_anchor) in into.iter_mut().zip(gradient).zip(from_anchor) {
-            *sums = GradientSums { gradient: f64::from(*gradient), centred: f64::from(*from_anchor) };
+    }
+}
+
+impl ColumnsPart<'_> {
+    /// Of at most `N` columns.
+    #[inline(always)]
+    fn sum<const N: usize, const RELU: bool, const RESIDUAL: bool>(self) {
+        let Self { columns, normalise, part, first, x, dy, residual, into } = self;
+        let (mut gradient, mut from_anchor) = (Aligned([0.0f64; N]), Aligned([0.0f64; N]));
+        let (gradient, from_anchor) = (&mut gradient.0[..into.len()], &mut from_anchor.0[..into.len()]);
+        let of = Gated::<RELU, RESIDUAL> { columns, normalise, first, x, dy, residual };
+        columns.sum::<N>(part, first, [&mut *gradient, &mut *from_anchor], of);
+        for ((sums, gradient), centred) in into.iter_mut().zip(&*gradient).zip(&*from_anchor) {
+            *sums = GradientSums { gradient: *gradient, centred: *centred };
         }
     }
 }

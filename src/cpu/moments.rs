@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::Saved;
 use super::line::{Aligned, chunk};
-use super::partition::{ColumnSums, Columns, GROUP_PLANES, Planes, TILE_COLUMNS, TILE_VALUES, View};
+use super::partition::{ColumnSums, Columns, FEW_COLUMNS, GROUP_PLANES, Planes, TILE_COLUMNS, TILE_VALUES, View};
 use super::reduce::Record;
 
 /// Values that are summed side by side: independent sums hide the latency of an addition.
@@ -215,11 +215,23 @@ impl WithSimd for ColumnsPart<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
+        // Few columns are spared most of the zeros.
+        match self.into.len() {
+            ..=FEW_COLUMNS => self.run::<FEW_COLUMNS>(),
+            _ => self.run::<TILE_COLUMNS>(),
+        }
+    }
+}
+
+impl ColumnsPart<'_> {
+    /// Of at most `N` columns.
+    #[inline(always)]
+    fn run<const N: usize>(self) {
         let Self { x, columns, part, first, into } = self;
         let rows = columns.part(part);
         let width = into.len();
 
-        let mut anchors = Aligned([0.0f32; TILE_COLUMNS]);
+        let mut anchors = Aligned([0.0f32; N]);
         let anchor = &mut anchors.0[..width];
         let tile = rows.len().min(TILE_VALUES);
         let x0 = columns.piece(x, rows.start, first, width);
@@ -233,20 +245,14 @@ impl WithSimd for ColumnsPart<'_> {
             *k = x0 + *k / tile as f32;
         }
 
-        let mut shifted = Aligned([0.0f32; TILE_COLUMNS]);
-        let mut squared = Aligned([0.0f32; TILE_COLUMNS]);
+        let (mut shifted, mut squared) = (Aligned([0.0f64; N]), Aligned([0.0f64; N]));
         let (shifted, squared) = (&mut shifted.0[..width], &mut squared.0[..width]);
         let of = Shifted { x, columns, first, anchor };
-        columns.sum(rows.clone(), (shifted, squared), of);
-        let mut full = 0;
-        if rows.end == columns.rows && columns.tail > first {
-            full = width.min(columns.tail - first);
-            of.add_row(rows.end, &mut shifted[..full], &mut squared[..full]);
-        }
+        let longer = columns.sum::<N>(part, first, [&mut *shifted, &mut *squared], of);
         let count = rows.len() as f64;
         for (i, moments) in into.iter_mut().enumerate() {
-            let count = if i < full { count + 1.0 } else { count };
-            *moments = Moments::from_sums(count, anchor[i], f64::from(shifted[i]), f64::from(squared[i]));
+            let count = if i < longer { count + 1.0 } else { count };
+            *moments = Moments::from_sums(count, anchor[i], shifted[i], squared[i]);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use super::line::Aligned;
 use crate::shape::Shape;
 
 /// Most values that are summed about one anchor.
@@ -32,8 +33,13 @@ pub(super) const TILE_COLUMNS: usize = 512;
 /// Columns whose anchors and both sums of moments are in registers at once, of which AVX2 has sixteen of eight lanes, the first
 /// that fits a shape; [`Columns::sum`] has a case for each.
 const IN_REGISTERS: [usize; 3] = [32, 24, 40];
-/// Most rows that are summed about one anchor, and in one running sum.
-const BLOCK_ROWS: usize = 1024;
+/// The most of these.
+pub(super) const FEW_COLUMNS: usize = 40;
+/// Most rows of a part, which are summed about one anchor.
+const PART_ROWS: usize = 1024;
+/// Most rows of a running sum in f32: as many additions in a row as the error bounds grant, and an eighth of what one in 512
+/// columns could lose. Longer parts go on in f64.
+const SUM_ROWS: usize = 128;
 /// Matrices from this width on offer enough columns to share out, and their rows need not be split finely.
 const WIDE: usize = 1024;
 /// Elements of one task of an elementwise pass: 256 KiB.
@@ -217,7 +223,7 @@ impl Columns {
         let fold = folds.into_iter().find(|fold| outer / fold >= 16).unwrap_or(1);
         let (width, rows, tail) = (fold * one, outer / fold, outer % fold * one);
         let part_rows =
-            if width >= WIDE { BLOCK_ROWS } else { rows.div_ceil(256).max(TASK_ELEMENTS / width).min(BLOCK_ROWS) };
+            if width >= WIDE { PART_ROWS } else { rows.div_ceil(256).max(TASK_ELEMENTS / width).min(PART_ROWS) };
         Self { channels, inner, width, rows, tail, part_rows }
     }
 
@@ -226,22 +232,52 @@ impl Columns {
         part * self.part_rows..((part + 1) * self.part_rows).min(self.rows)
     }
 
-    /// Adds `rows` to both sums of each column: in registers where columns are so few, and else a row at a time.
+    /// Both sums over `part` of each of some columns, from `first` on, of which there are at most `N`: in registers where they
+    /// are so few, and else a row at a time. Added to the totals; returns how many of the columns have a value more, in the
+    /// shorter row.
     ///
     /// (Strips of 32 of many columns, by eight rows, were faster in bare loops while caches hold the tensor, and not here; beyond
     /// the caches, where no prefetcher follows from row to row, they took twice as long.)
     #[inline(always)]
-    pub(super) fn sum(&self, rows: Range<usize>, sums: (&mut [f32], &mut [f32]), of: impl ColumnSums) {
-        let (first, second) = sums;
-        match first.len() {
-            24 => of.add_rows::<24>(rows, first, second),
-            32 => of.add_rows::<32>(rows, first, second),
-            40 => of.add_rows::<40>(rows, first, second),
-            _ => {
-                // A loop and not a closure, which would be compiled apart, without the SIMD level.
-                for row in rows {
-                    of.add_row(row, first, second);
+    pub(super) fn sum<const N: usize>(
+        &self,
+        part: usize,
+        first: usize,
+        totals: [&mut [f64]; 2],
+        of: impl ColumnSums,
+    ) -> usize {
+        let rows = self.part(part);
+        let [totals_a, totals_b] = totals;
+        let width = totals_a.len();
+        let longer = if rows.end == self.rows { self.tail.saturating_sub(first).min(width) } else { 0 };
+        let (mut a, mut b) = (Aligned([0.0f32; N]), Aligned([0.0f32; N]));
+        let (a, b) = (&mut a.0[..width], &mut b.0[..width]);
+        let mut start = rows.start;
+        loop {
+            let block = start..rows.end.min(start + SUM_ROWS);
+            start = block.end;
+            match width {
+                24 => of.add_rows::<24>(block, a, b),
+                32 => of.add_rows::<32>(block, a, b),
+                40 => of.add_rows::<40>(block, a, b),
+                _ => {
+                    // A loop and not a closure, which would be compiled apart, without the SIMD level.
+                    for row in block {
+                        of.add_row(row, a, b);
+                    }
                 }
+            }
+            if start == rows.end && longer > 0 {
+                of.add_row(rows.end, &mut a[..longer], &mut b[..longer]);
+            }
+            for (totals, sums) in [(&mut *totals_a, &mut *a), (&mut *totals_b, &mut *b)] {
+                for (total, sum) in totals.iter_mut().zip(&*sums) {
+                    *total += f64::from(*sum);
+                }
+                sums.fill(0.0);
+            }
+            if start == rows.end {
+                return longer;
             }
         }
     }
@@ -305,7 +341,7 @@ mod tests {
         {
             for columns in [Columns::elementwise(outer, channels, inner), Columns::sums(outer, channels, inner)] {
                 assert_eq!(columns.rows * columns.width + columns.tail, outer * channels * inner, "{columns:?}");
-                assert!(columns.rows > 0 && columns.part_rows > 0 && columns.part_rows <= BLOCK_ROWS, "{columns:?}");
+                assert!(columns.rows > 0 && columns.part_rows > 0 && columns.part_rows <= PART_ROWS, "{columns:?}");
                 let rows: usize = (0..View::Columns(columns).parts()).map(|part| columns.part(part).len()).sum();
                 assert_eq!(rows, columns.rows, "{columns:?}");
                 assert_eq!(columns.width % (channels * inner), 0, "{columns:?}");
@@ -313,26 +349,42 @@ mod tests {
         }
     }
 
+    /// Ones and twos; how many columns were summed in registers.
     #[derive(Clone, Copy)]
-    struct InRegisters<'a>(&'a std::cell::Cell<usize>);
+    struct Ones<'a>(&'a std::cell::Cell<usize>);
 
-    impl ColumnSums for InRegisters<'_> {
-        fn add_rows<const W: usize>(self, _: Range<usize>, first: &mut [f32], _: &mut [f32]) {
-            assert_eq!(W, first.len());
+    impl ColumnSums for Ones<'_> {
+        fn add_rows<const W: usize>(self, rows: Range<usize>, a: &mut [f32], b: &mut [f32]) {
+            assert_eq!(W, a.len());
             self.0.set(W);
+            rows.for_each(|row| self.add_row(row, a, b));
         }
 
-        fn add_row(self, _: usize, first: &mut [f32], _: &mut [f32]) {
-            panic!("{} columns go row by row", first.len());
+        fn add_row(self, _: usize, a: &mut [f32], b: &mut [f32]) {
+            a.iter_mut().for_each(|a| *a += 1.0);
+            b.iter_mut().for_each(|b| *b += 2.0);
+            assert!(a.iter().all(|&a| a <= SUM_ROWS as f32 + 1.0), "a running sum is too long");
         }
     }
 
     #[test]
-    fn every_width_for_registers_is_summed_there() {
-        for width in IN_REGISTERS {
-            let (mut first, mut second, found) = (vec![0.0; width], vec![0.0; width], std::cell::Cell::new(0));
-            Columns::sums(1000, width, 1).sum(0..1, (&mut first, &mut second), InRegisters(&found));
-            assert_eq!(found.get(), width);
+    fn sums_take_every_row_once_and_few_columns_in_registers() {
+        for (outer, channels) in
+            [(1000, 24), (1000, 32), (5003, 40), (100_003, 3), (1000, 7), (300_001, 5), (3000, 1500)]
+        {
+            let columns = Columns::sums(outer, channels, 1);
+            let width = columns.width.min(TILE_COLUMNS);
+            let found = std::cell::Cell::new(0);
+            let (mut a, mut b, mut longer) = (vec![0.0; width], vec![0.0; width], 0);
+            for part in 0..View::Columns(columns).parts() {
+                longer += columns.sum::<TILE_COLUMNS>(part, 0, [&mut a, &mut b], Ones(&found));
+            }
+            assert_eq!(longer, columns.tail.min(width));
+            for i in 0..width {
+                let rows = (columns.rows + usize::from(i < longer)) as f64;
+                assert_eq!((a[i], b[i]), (rows, 2.0 * rows), "{columns:?}");
+            }
+            assert_eq!(found.get(), if IN_REGISTERS.contains(&width) { width } else { 0 }, "{columns:?}");
         }
     }
 

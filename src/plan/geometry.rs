@@ -309,8 +309,10 @@ impl Geometry {
     fn across(walk: Walk, shape: &Shape, columns: u64, lanes: u32, [lanes_x, blocks]: [u32; 2], wanted: u64) -> Self {
         let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
         let records = records_per_row(shape, columns);
-        let rows_per_part = rows_per_part(wanted, rows, 4 * columns, 16 * records, shape);
-        let parts = (rows as u32).div_ceil(rows_per_part);
+        let most = rows_per_part(wanted, rows, 4 * columns, 16 * records, shape);
+        let parts = (rows as u32).div_ceil(most);
+        // None is much shorter than the others: what is prepared for a column is paid for by its rows.
+        let rows_per_part = (rows as u32).div_ceil(parts);
         let groups = columns.div_ceil(u64::from(lanes_x * blocks)) as u32;
         // So many that a reduction refuses them, where they are more than a word counts; others leave none.
         let slots = (u64::from(parts) * records / u64::from(shape.channels())).min(u32::MAX.into()) as u32;
@@ -359,6 +361,9 @@ impl Geometry {
         if tuning.row_blocks > 0 && rows > FEW_ROWS {
             let (columns, blocks) = rows_for(shape, lanes, tuning);
             let wanted = (quads / u64::from(lanes * blocks)).max(ROWS_PER_PART);
+            let rows = u64::from(shape.elements()).div_ceil(4).div_ceil(columns);
+            // The number of parts that comes nearest.
+            let wanted = rows.div_ceil(((rows + wanted / 2) / wanted).max(1));
             return Self::across(Walk::Rows, shape, columns, lanes, [lanes, blocks], wanted);
         }
         // A tensor can end before its channels repeat.

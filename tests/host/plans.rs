@@ -293,6 +293,11 @@ fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Resul
         prop_assert!(program.lanes_x.is_power_of_two() && program.lanes_x <= program.workgroup_size);
         // The largest state of a lane.
         prop_assert!(64 * program.workgroup_size <= facts.workgroup_memory.max(64), "{:?}", program);
+        if !program.kernel.is_resident() && p.rows > 0 {
+            // As even as rows can be: a few left over would pay for all that a column needs once more.
+            let even = p.rows.div_ceil(p.rows.div_ceil(p.rows_per_part));
+            prop_assert!(p.rows_per_part == even, "{} of {} rows: {program:?}", p.rows_per_part, p.rows);
+        }
         let elementwise = matches!(program.kernel, Kernel::ScaleShift | Kernel::BackwardInput);
         if elementwise && program.walk == Some(Walk::Columns) {
             // How far the end of a trip looks: an index has 32 bits.
@@ -634,6 +639,22 @@ fn channels_stay_resident_as_far_as_one_dimension_of_a_grid_goes() {
         };
         assert_eq!([65_535, 65_536].map(is_resident), [true, false], "{}", operation.name());
     }
+}
+
+/// 264 rows make two parts, not two of 128 and one of the eight that are left.
+#[test]
+fn rows_are_parted_evenly() {
+    let parts = |outer, operation| {
+        let shape = Shape::ncl(outer, 64, 62).unwrap();
+        let facts = DeviceFacts::SOFTWARE;
+        let plan = Plan::new(operation, &shape, &Config::pytorch(), &facts, &Tuning::for_device(&facts)).unwrap();
+        assert_eq!(plan.dispatches[0].program.walk, Some(Walk::Rows));
+        plan.dispatches[0].parameters.rows_per_part
+    };
+    for (outer, rows) in [(100, 100), (128, 128), (191, 191), (192, 96), (264, 132), (319, 160), (320, 107)] {
+        assert_eq!(parts(outer, Operation::Inference), rows, "{outer}");
+    }
+    assert_eq!(parts(264, Operation::Moments), 132);
 }
 
 /// 49 elements reach into 13 quads, wherever they begin; and what reads two tensors goes along rows for longer planes.

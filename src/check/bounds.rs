@@ -29,6 +29,9 @@ use crate::reference::{self, Apply, Backward, Moments, Running, spread, sum};
 /// The largest relative error of one f32 rounding, 2⁻²⁴.
 pub const U: f64 = 1.0 / (1u64 << 24) as f64;
 /// Additions in a row before an accumulator is folded: 4 096 values over the 32 accumulators of an unrolled loop.
+///
+/// Kernels that sweep rows (`Walk::Rows`, on software adapters) fold once a part, after 512 additions and with few merges to follow,
+/// of which these bounds grant √(416/544)·λ, 3.5 deviations; in tensors of more than 200 MB parts are up to twice as long.
 pub const BLOCK: f64 = 128.0;
 /// Records merged one after the other: the blocks of an invocation, then the parts of a channel.
 pub const MERGES: f64 = 256.0;

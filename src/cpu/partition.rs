@@ -9,14 +9,15 @@
 use std::ops::Range;
 
 use super::line::Aligned;
+use super::moments::LANES;
 use crate::shape::Shape;
 
-/// Most values that are summed about one anchor.
+/// Most values that are summed about one anchor: [`SUM_VALUES`] for each lane.
 ///
 /// A block's anchor is the mean of its first [`TILE_VALUES`] values. Where those mislead by δ they also contribute
 /// `TILE_VALUES · δ²` to the block's own M2, so the relative error stays below `BLOCK_VALUES / TILE_VALUES` ULPs,
 /// whatever the data.
-const BLOCK_VALUES: usize = 4096;
+const BLOCK_VALUES: usize = SUM_VALUES * LANES;
 /// Values that a block's anchor is the mean of.
 pub(super) const TILE_VALUES: usize = 16;
 /// Blocks that one part of a channel is made of: 256 KiB.
@@ -28,18 +29,18 @@ const GROUP_VALUES: usize = 8192;
 pub(super) const GROUP_PLANES: usize = 32;
 /// Planes from this size on are walked one by one; smaller ones as the columns of a matrix.
 const SMALLEST_PLANE: usize = 32;
-/// Most columns that are summed side by side: anchors and both sums are 6 KiB, a fifth of a first-level cache.
+/// Most columns that are summed side by side: anchors, both sums and their totals in f64 are 14 KiB, half of a
+/// first-level cache.
 pub(super) const TILE_COLUMNS: usize = 512;
 /// Columns whose anchors and both sums of moments are in registers at once, of which AVX2 has sixteen of eight lanes, the first
 /// that fits a shape; [`Columns::sum`] has a case for each.
-const IN_REGISTERS: [usize; 3] = [32, 24, 40];
+const IN_REGISTERS: [usize; 3] = [32, 24, FEW_COLUMNS];
 /// The most of these.
 pub(super) const FEW_COLUMNS: usize = 40;
 /// Most rows of a part, which are summed about one anchor.
 const PART_ROWS: usize = 1024;
-/// Most rows of a running sum in f32: as many additions in a row as the error bounds grant, and an eighth of what one in 512
-/// columns could lose. Longer parts go on in f64.
-const SUM_ROWS: usize = 128;
+/// Most additions to a running sum in f32, as `check::bounds` has it, but for a shorter row at the end; longer sums go on in f64.
+pub(super) const SUM_VALUES: usize = 128;
 /// Matrices from this width on offer enough columns to share out, and their rows need not be split finely.
 const WIDE: usize = 1024;
 /// Elements of one task of an elementwise pass: 256 KiB.
@@ -124,10 +125,15 @@ impl Planes {
     /// Blocks of one channel: whole planes while they are small, even pieces of one plane otherwise.
     fn blocks(&self) -> usize {
         if self.inner < BLOCK_VALUES {
-            self.outer.div_ceil(BLOCK_VALUES / self.inner)
+            self.outer.div_ceil(self.planes_per_block())
         } else {
             self.outer * self.inner.div_ceil(BLOCK_VALUES)
         }
+    }
+
+    /// As many as give no lane more than [`SUM_VALUES`]: one has a value more of each plane that does not fill all lanes.
+    fn planes_per_block(&self) -> usize {
+        SUM_VALUES / self.inner.div_ceil(LANES)
     }
 
     /// The blocks of one part: outer indices, and the range of each of those planes.
@@ -138,7 +144,7 @@ impl Planes {
 
     fn block(&self, block: usize) -> (Range<usize>, Range<usize>) {
         if self.inner < BLOCK_VALUES {
-            let planes = BLOCK_VALUES / self.inner;
+            let planes = self.planes_per_block();
             (block * planes..((block + 1) * planes).min(self.outer), 0..self.inner)
         } else {
             let pieces = self.inner.div_ceil(BLOCK_VALUES);
@@ -254,7 +260,7 @@ impl Columns {
         let (a, b) = (&mut a.0[..width], &mut b.0[..width]);
         let mut start = rows.start;
         loop {
-            let block = start..rows.end.min(start + SUM_ROWS);
+            let block = start..rows.end.min(start + SUM_VALUES);
             start = block.end;
             match width {
                 24 => of.add_rows::<24>(block, a, b),
@@ -317,13 +323,13 @@ mod tests {
     #[test]
     fn blocks_cover_every_value_of_a_channel_once() {
         for (outer, channels, inner) in
-            [(1, 1, 1), (5, 3, 49), (3, 2, 4095), (2, 2, 4096), (2, 3, 70_001), (1, 1, 1 << 22)]
+            [(1, 1, 1), (5, 3, 49), (500, 2, 33), (3, 2, 4095), (2, 2, 4096), (2, 3, 70_001), (1, 1, 1 << 22)]
         {
             let planes = Planes { outer, channels, inner };
             let mut next = 0;
             for part in 0..View::Planes(planes).parts() {
                 for (rows, run) in planes.part_blocks(part) {
-                    assert!(rows.len() * run.len() <= BLOCK_VALUES, "{planes:?}");
+                    assert!(rows.len() * run.len().div_ceil(LANES) <= SUM_VALUES, "{planes:?}");
                     for row in rows {
                         assert_eq!(row * inner + run.start, next, "{planes:?}");
                         next = row * inner + run.end;
@@ -363,29 +369,37 @@ mod tests {
         fn add_row(self, _: usize, a: &mut [f32], b: &mut [f32]) {
             a.iter_mut().for_each(|a| *a += 1.0);
             b.iter_mut().for_each(|b| *b += 2.0);
-            assert!(a.iter().all(|&a| a <= SUM_ROWS as f32 + 1.0), "a running sum is too long");
+            assert!(a.iter().all(|&a| a <= SUM_VALUES as f32 + 1.0), "a running sum is too long");
         }
     }
 
     #[test]
     fn sums_take_every_row_once_and_few_columns_in_registers() {
         for (outer, channels) in
-            [(1000, 24), (1000, 32), (5003, 40), (100_003, 3), (1000, 7), (300_001, 5), (3000, 1500)]
+            [(1000, 24), (1000, 32), (5003, 40), (100_003, 3), (1000, 7), (300_001, 5), (3000, 1500), (2111, 65)]
         {
             let columns = Columns::sums(outer, channels, 1);
-            let width = columns.width.min(TILE_COLUMNS);
-            let found = std::cell::Cell::new(0);
-            let (mut a, mut b, mut longer) = (vec![0.0; width], vec![0.0; width], 0);
-            for part in 0..View::Columns(columns).parts() {
-                longer += columns.sum::<TILE_COLUMNS>(part, 0, [&mut a, &mut b], Ones(&found));
+            let (mut totals, mut longer) = (Vec::new(), 0);
+            for first in (0..columns.width).step_by(TILE_COLUMNS) {
+                let width = (columns.width - first).min(TILE_COLUMNS);
+                let (mut a, mut b, found) = (vec![0.0; width], vec![0.0; width], std::cell::Cell::new(0));
+                for part in 0..View::Columns(columns).parts() {
+                    let totals = [&mut a[..], &mut b[..]];
+                    longer += match width {
+                        ..=FEW_COLUMNS => columns.sum::<FEW_COLUMNS>(part, first, totals, Ones(&found)),
+                        _ => columns.sum::<TILE_COLUMNS>(part, first, totals, Ones(&found)),
+                    };
+                }
+                totals.extend(a.into_iter().zip(b));
+                assert_eq!(found.get(), if IN_REGISTERS.contains(&width) { width } else { 0 }, "{columns:?}");
             }
-            assert_eq!(longer, columns.tail.min(width));
-            for i in 0..width {
-                let rows = (columns.rows + usize::from(i < longer)) as f64;
-                assert_eq!((a[i], b[i]), (rows, 2.0 * rows), "{columns:?}");
+            assert_eq!(longer, columns.tail);
+            for (i, total) in totals.into_iter().enumerate() {
+                let rows = (columns.rows + usize::from(i < columns.tail)) as f64;
+                assert_eq!(total, (rows, 2.0 * rows), "{columns:?}");
             }
-            assert_eq!(found.get(), if IN_REGISTERS.contains(&width) { width } else { 0 }, "{columns:?}");
         }
+        assert_eq!(IN_REGISTERS.into_iter().max(), Some(FEW_COLUMNS));
     }
 
     /// Backward's sums take the coefficients of their columns from the first ones of an elementwise row.

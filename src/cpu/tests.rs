@@ -388,20 +388,23 @@ fn no_gradient_in_gives_no_gradient_out() {
     }
 }
 
-/// Additions of one f32 to a sum all round the same way while the sum stays within a power of two, so that errors do not cancel:
-/// n of them lose up to n/2 ULPs. A running sum has at most 128, and eight lanes of four make one.
+/// Additions of one f32 to a sum all round the same way while the sum stays between two powers of two, so that errors do not
+/// cancel: n of them lose up to 0.375 · n roundings, most where the sum ends at four thirds of a power of two. Each of these values
+/// loses more than 60 in 256 additions; of 129, which a running sum has with a shorter row at the end, 48 is the most, and lanes
+/// that are added up and a result that is stored make three more.
 #[test]
 fn gradients_of_one_sign_keep_their_digits() {
-    let long = [Shape::nc(3000, 1048), Shape::nc(40_000, 32), Shape::nc(9000, 200)].map(Result::unwrap);
+    let long = [Shape::nc(3000, 1048), Shape::nc(40_000, 32), Shape::nc(9000, 200), Shape::ncl(500, 2, 33)]
+        .map(Result::unwrap);
+    let most = 0.375 * (partition::SUM_VALUES + 1) as f64 + 3.0;
     for shape in shapes().into_iter().chain(long) {
         let mut case = Case::new(shape.clone(), Config::pytorch(), 4, 0.0, 1.0);
-        let additions = 128.0 + 3.0 + 1.0;
-        for value in [1.1f32, 0.7, 1.7] {
+        for value in [0.996_833_8f32, 0.936_988_83, 1.946_182_4] {
             case.dy.fill(value);
             let expected = f64::from(shape.values_per_channel()) * f64::from(value);
             for (channel, dbeta) in case.run(native(2)).dbeta.iter().enumerate() {
                 let off = (f64::from(*dbeta) / expected - 1.0).abs() * 2f64.powi(24);
-                assert!(off <= additions, "dbeta[{channel}] of {shape} is off by {off} roundings of {value}");
+                assert!(off <= most, "dbeta[{channel}] of {shape} is off by {off} roundings of {value}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Which graphics adapters there are, by asking the built program, and getting one where there is none.
+//! Which graphics adapters there are, by asking the built program, and getting one where there is none or software GL alone.
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -44,7 +44,7 @@ pub fn set_up(wanted: Wanted) -> Result<Setup, Failure> {
     if cfg!(target_os = "linux") {
         let has = |backend: &str| adapters.iter().any(|a| a.backend == backend);
         let needs: Vec<Need> = [
-            (Need::Vulkan, if wanted.for_tests { !has("vulkan") } else { lacks_vulkan(&adapters) }),
+            (Need::Vulkan, if wanted.for_tests { !has("vulkan") } else { wants_vulkan(&adapters) }),
             (Need::Gl, wanted.for_tests && !has("gl")),
             (Need::Validation, wanted.for_tests && !packages::has_validation_layer()),
             (Need::SwiftShader, wanted.swiftshader && packages::swiftshader().is_none()),
@@ -85,8 +85,13 @@ pub fn set_up(wanted: Wanted) -> Result<Setup, Failure> {
     Ok(Setup { adapters, environment })
 }
 
-/// Whether nothing is better than a software Vulkan driver. Software GL is not: it has neither 64-bit words nor a subgroup
-/// size, and a desktop's libraries often bring it alone.
+/// Whether a software Vulkan driver is to be installed: where there is no adapter, and, unless it is there already or the user
+/// chose a backend, where there is software GL alone, which desktops' libraries bring and which is slower.
+fn wants_vulkan(adapters: &[Adapter]) -> bool {
+    let chosen = std::env::var_os("WGPU_BACKEND").is_some() || packages::lavapipe().is_some();
+    adapters.is_empty() || (lacks_vulkan(adapters) && !chosen)
+}
+
 fn lacks_vulkan(adapters: &[Adapter]) -> bool {
     adapters.iter().all(|a| a.software && a.backend == "gl")
 }
@@ -108,7 +113,7 @@ fn list(environment: &[(&'static str, OsString)]) -> Result<Vec<Adapter>, Failur
         .status()
         .map_err(|error| unreadable(error.to_string()))?;
     let text = std::fs::read_to_string(&file).map_err(|error| unreadable(error.to_string()))?;
-    parse(&text).ok_or_else(|| unreadable("it is not a list of objects with index, name and backend".to_owned()))
+    parse(&text).ok_or_else(|| unreadable("it is not a list of objects with index, name, backend and type".to_owned()))
 }
 
 fn parse(text: &str) -> Option<Vec<Adapter>> {
@@ -150,6 +155,7 @@ mod tests {
         assert_eq!(parse(text), Some(vec![expected]));
         assert_eq!(parse("[]"), Some(Vec::new()));
         assert_eq!(parse(r#"[{"index": 0}]"#), None);
+        assert_eq!(parse(r#"[{"index": 0, "name": "llvmpipe", "backend": "Vulkan"}]"#), None);
         assert_eq!(parse(""), None);
     }
 }

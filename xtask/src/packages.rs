@@ -169,8 +169,17 @@ pub fn swiftshader() -> Option<PathBuf> {
 
 /// The file of Mesa's driver for AMD.
 pub fn radeon() -> Option<PathBuf> {
-    let is_radeon = |file: &PathBuf| file.file_name().is_some_and(|n| n.to_string_lossy().starts_with("radeon_icd"));
-    vulkan_drivers().into_iter().find(is_radeon)
+    vulkan_driver("radeon_icd")
+}
+
+/// The file of Mesa's software Vulkan driver.
+pub fn lavapipe() -> Option<PathBuf> {
+    vulkan_driver("lvp_icd")
+}
+
+fn vulkan_driver(name: &str) -> Option<PathBuf> {
+    let is_meant = |file: &PathBuf| file.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name));
+    vulkan_drivers().into_iter().find(is_meant)
 }
 
 /// The files of all Vulkan drivers that the loader finds by itself.

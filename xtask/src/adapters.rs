@@ -88,11 +88,13 @@ pub fn set_up(wanted: Wanted) -> Result<Setup, Failure> {
 /// Whether a software Vulkan driver is to be installed: where there is no adapter, and, unless it is there already or the user
 /// chose a backend, where there is software GL alone, which desktops' libraries bring and which is slower.
 fn wants_vulkan(adapters: &[Adapter]) -> bool {
-    let chosen = std::env::var_os("WGPU_BACKEND").is_some() || packages::lavapipe().is_some();
-    adapters.is_empty() || (lacks_vulkan(adapters) && !chosen)
+    let is_chosen = std::env::var_os("WGPU_BACKEND").is_some();
+    let is_installed = packages::lavapipe().is_some();
+    adapters.is_empty() || (is_software_gl_alone(adapters) && !is_chosen && !is_installed)
 }
 
-fn lacks_vulkan(adapters: &[Adapter]) -> bool {
+/// Also where there is none.
+fn is_software_gl_alone(adapters: &[Adapter]) -> bool {
     adapters.iter().all(|a| a.software && a.backend == "gl")
 }
 
@@ -141,11 +143,11 @@ mod tests {
 
     #[test]
     fn software_gl_alone_wants_a_vulkan_driver_and_hardware_does_not() {
-        assert!(lacks_vulkan(&[]));
-        assert!(lacks_vulkan(&[adapter("gl", true)]));
-        assert!(!lacks_vulkan(&[adapter("vulkan", true), adapter("gl", true)]));
-        assert!(!lacks_vulkan(&[adapter("gl", false)]));
-        assert!(!lacks_vulkan(&[adapter("dx12", true)]));
+        assert!(is_software_gl_alone(&[]));
+        assert!(is_software_gl_alone(&[adapter("gl", true)]));
+        assert!(!is_software_gl_alone(&[adapter("vulkan", true), adapter("gl", true)]));
+        assert!(!is_software_gl_alone(&[adapter("gl", false)]));
+        assert!(!is_software_gl_alone(&[adapter("dx12", true)]));
     }
 
     #[test]

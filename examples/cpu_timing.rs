@@ -1,30 +1,32 @@
-//! Times the CPU implementation on arrays that another program supplies, one request at a time, so that the two can be
+//! Times the CPU implementation on arrays that another program shares with it, one request at a time, so that the two can be
 //! timed in turns: `benches/peers/torch.py` is that program.
 //!
 //! Requests are lines on standard input, answers lines on standard output:
 //! ```text
-//! load DIMENSIONS AXIS X DY   dimensions as 8,3,224,224; X and DY are files of raw little-endian f32     → ok
-//! time OPERATION REPEATS      inference, training, both (training, then backward), or the plain copies
-//!                             copy (y from x) and copies (y from x, dx from dy)                          → seconds …
-//! save Y DX                   writes what training and backward left, to compare                         → ok
+//! load DIMENSIONS AXIS X DY Y DX   dimensions as 8,3,224,224; the others are files of so many f32, in the byte order of
+//!                                  this machine, mapped into the memory of both programs                     → ok
+//! time OPERATION REPEATS           inference, training, both (training, then backward), or the plain copies
+//!                                  copy (y from x) and copies (y from x, dx from dy)                         → seconds …
 //! ```
 //! `RAYON_NUM_THREADS` sets the number of threads.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
+use memmap2::MmapMut;
 use wgpu_batchnorm::{Config, Shape, cpu};
 
 struct Problem {
     shape: Shape,
-    x: Vec<f32>,
-    dy: Vec<f32>,
+    x: Shared,
+    dy: Shared,
     gamma: Vec<f32>,
     beta: Vec<f32>,
     mean: Vec<f32>,
     variance: Vec<f32>,
-    y: Vec<f32>,
-    dx: Vec<f32>,
+    y: Shared,
+    dx: Shared,
     saved: Vec<cpu::Saved>,
     dgamma: Vec<f32>,
     dbeta: Vec<f32>,
@@ -45,26 +47,42 @@ fn copy(from: &[f32], to: &mut [f32]) {
 
 type Failure = Box<dyn std::error::Error>;
 
+/// An array in a file that both programs have mapped, so that both work on the same memory.
+struct Shared(MmapMut);
+
+impl Shared {
+    #[expect(unsafe_code, reason = "the other program waits while this one works")]
+    fn open(path: &str, values: usize) -> Result<Self, Failure> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        // SAFETY: the other program writes only between requests, and keeps the file as long as it is.
+        let map = unsafe { MmapMut::map_mut(&file)? };
+        let (found, needed) = (map.len(), values * size_of::<f32>());
+        if found == needed { Ok(Self(map)) } else { Err(format!("{path} has {found} bytes, {needed} are needed").into()) }
+    }
+
+    fn values(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
 impl Problem {
-    fn load(dimensions: &str, axis: &str, x: &str, dy: &str) -> Result<Self, Failure> {
+    fn load(dimensions: &str, axis: &str, [x, dy, y, dx]: [&str; 4]) -> Result<Self, Failure> {
         let dimensions = dimensions.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
         let shape = Shape::new(&dimensions, axis.parse()?)?;
         let (n, c) = (shape.elements() as usize, shape.channels() as usize);
-        let read = |path: &str| -> Result<Vec<f32>, Failure> {
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&std::fs::read(path)?);
-            let short = || format!("{path} holds {} values, {n} are needed", values.len());
-            Ok(values.get(..n).ok_or_else(short)?.to_vec())
-        };
         Ok(Self {
-            x: read(x)?,
-            dy: read(dy)?,
+            x: Shared::open(x, n)?,
+            dy: Shared::open(dy, n)?,
             gamma: vec![1.5; c],
             beta: vec![0.5; c],
             mean: vec![0.25; c],
             variance: vec![2.0; c],
-            // Not 0.0, so that every page is really there.
-            y: vec![1.0; n],
-            dx: vec![1.0; n],
+            y: Shared::open(y, n)?,
+            dx: Shared::open(dx, n)?,
             saved: vec![cpu::Saved::default(); c],
             dgamma: vec![0.0; c],
             dbeta: vec![0.0; c],
@@ -75,38 +93,38 @@ impl Problem {
     fn run(&mut self, operation: &str) -> Result<(), Failure> {
         let config = Config::pytorch();
         let (gamma, beta) = (Some(&self.gamma[..]), Some(&self.beta[..]));
+        let (x, dy, y, dx) = (self.x.values(), self.dy.values(), self.y.values_mut(), self.dx.values_mut());
         match operation {
-            "copy" => copy(&self.x, &mut self.y),
+            "copy" => copy(x, y),
             "copies" => {
-                copy(&self.x, &mut self.y);
-                copy(&self.dy, &mut self.dx);
+                copy(x, y);
+                copy(dy, dx);
             }
             "inference" => cpu::inference(
                 &self.shape,
                 &config,
                 cpu::Inference {
-                    x: &self.x,
+                    x,
                     mean: &self.mean,
                     variance: &self.variance,
                     gamma,
                     beta,
                     residual: None,
-                    y: &mut self.y,
+                    y,
                 },
             )?,
             "training" | "both" => {
-                let (y, saved) = (&mut self.y[..], &mut self.saved[..]);
-                let arguments = cpu::Training { x: &self.x, gamma, beta, residual: None, y, saved };
+                let arguments = cpu::Training { x, gamma, beta, residual: None, y, saved: &mut self.saved };
                 cpu::training(&self.shape, &config, arguments)?;
                 if operation == "both" {
                     let arguments = cpu::Backward {
-                        x: &self.x,
-                        dy: &self.dy,
+                        x,
+                        dy,
                         saved: &self.saved,
                         gamma,
                         beta,
                         residual: None,
-                        dx: Some(&mut self.dx),
+                        dx: Some(dx),
                         dresidual: None,
                         dgamma: Some(&mut self.dgamma),
                         dbeta: Some(&mut self.dbeta),
@@ -127,8 +145,8 @@ fn main() -> Result<(), Failure> {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
         let answer = match (&words[..], &mut problem) {
-            (["load", dimensions, axis, x, dy], problem) => {
-                *problem = Some(Problem::load(dimensions, axis, x, dy)?);
+            (["load", dimensions, axis, x, dy, y, dx], problem) => {
+                *problem = Some(Problem::load(dimensions, axis, [x, dy, y, dx])?);
                 "ok".to_owned()
             }
             (["time", operation, repeats], Some(problem)) => {
@@ -139,11 +157,6 @@ fn main() -> Result<(), Failure> {
                     seconds.push(format!("{:e}", start.elapsed().as_secs_f64()));
                 }
                 seconds.join(" ")
-            }
-            (["save", y, dx], Some(problem)) => {
-                std::fs::write(y, bytemuck::cast_slice(&problem.y))?;
-                std::fs::write(dx, bytemuck::cast_slice(&problem.dx))?;
-                "ok".to_owned()
             }
             _ => return Err(format!("not understood: {line}").into()),
         };

@@ -56,6 +56,9 @@ const SERIAL_BELOW: usize = 1 << 18;
 /// Turns that a thread waits for the last tasks of others before it sleeps: tens of microseconds.
 const SPINS: usize = 2000;
 
+/// Tasks of a pass from which on it calls one helper more than it seats: a millisecond or so of work.
+const SPARE_FROM: usize = 32;
+
 /// The statistics of one channel as training leaves them: the same four numbers as a `vec4` of the GPU's saved
 /// statistics.
 ///
@@ -421,6 +424,11 @@ impl Machine {
         if helpers == 0 {
             return tasks.into_iter().for_each(work);
         }
+        // Where a helper that has not slept since the last pass shares this thread's core, it counts as awake, so that rayon
+        // wakes no other, and the pass took as long as with one thread. Of one more than needed, the first to come are seated.
+        let calls = helpers + usize::from(tasks.len() >= SPARE_FROM);
+        let seats = AtomicUsize::new(helpers);
+        let seated = || seats.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1)).is_ok();
         let unfinished = AtomicUsize::new(tasks.len());
         let tasks = Mutex::new(tasks.into_iter());
         let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -434,7 +442,13 @@ impl Machine {
             (0..SPINS).take_while(|_| running()).for_each(|_| std::hint::spin_loop());
         };
         rayon::in_place_scope(|scope| {
-            (0..helpers).for_each(|_| scope.spawn(|_| work_off()));
+            (0..calls).for_each(|_| {
+                scope.spawn(|_| {
+                    if seated() {
+                        work_off();
+                    }
+                });
+            });
             work_off();
         });
     }

@@ -57,7 +57,11 @@ impl Shared {
         // SAFETY: the other program writes only between requests, and keeps the file as long as it is.
         let map = unsafe { MmapMut::map_mut(&file)? };
         let (found, needed) = (map.len(), values * size_of::<f32>());
-        if found == needed { Ok(Self(map)) } else { Err(format!("{path} has {found} bytes, {needed} are needed").into()) }
+        if found == needed {
+            Ok(Self(map))
+        } else {
+            Err(format!("{path} has {found} bytes, {needed} are needed").into())
+        }
     }
 
     fn values(&self) -> &[f32] {
@@ -103,15 +107,7 @@ impl Problem {
             "inference" => cpu::inference(
                 &self.shape,
                 &config,
-                cpu::Inference {
-                    x,
-                    mean: &self.mean,
-                    variance: &self.variance,
-                    gamma,
-                    beta,
-                    residual: None,
-                    y,
-                },
+                cpu::Inference { x, mean: &self.mean, variance: &self.variance, gamma, beta, residual: None, y },
             )?,
             "training" | "both" => {
                 let arguments = cpu::Training { x, gamma, beta, residual: None, y, saved: &mut self.saved };

@@ -1,8 +1,9 @@
-// Pass 2 of training: the records of each channel, in a fixed order, become one.
+// Pass 2 of training: the records of each channel, in a fixed order, become one, and that what maps its x to z.
 // inverse_std = 1/√(M2/m + epsilon), and 0 where that sum is 0
 // workgroup → LANES_X channels; the other lanes of a channel take every so many of its records
-// reads  records [slots, channels] × Moments      writes  saved [channels] × (K, d, inverse_std, variance), and merged
-// [channels] × Moments, as they are wanted
+// reads  records [slots, channels] × Moments; gamma, beta [channels]
+// writes, as they are wanted  saved [channels] × (K, d, inverse_std, variance); merged [channels] × Moments; normalisers
+// [channels] × (K, d, gamma · inverse_std, beta)
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     read_parameters();
@@ -30,7 +31,9 @@ fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation
     }
     let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {
-        write_saved(channel, saved_of(merged));
+        let statistics = saved_of(merged);
+        write_saved(channel, statistics);
+        write_normaliser(channel, statistics);
         write_merged(channel, merged);
     }
 }

@@ -1,7 +1,8 @@
 // Pass 3 of training, and all of inference: normalise, scale, shift, add the residual, clamp.
 // z = ((x − K) − d) · (gamma · inverse_std) + beta (+ residual)      y = activation(z)
 // grid: see the apply_* part that is joined
-// reads  x, residual [outer, channels, inner]; statistics, or the few records that they are merged from; gamma, beta [channels]
+// reads  x, residual [outer, channels, inner]; normalisers [channels], or statistics, or the few records that these are merged
+// from, and gamma, beta [channels]
 // writes  y like x; saved [channels] × (K, d, inverse_std, variance), where it merges
 fn fetch(quad: u32) -> vec4<f32> {
     return load_x(quad);

@@ -104,17 +104,26 @@ pub fn text(program: &Program) -> String {
     if matches!(kernel, BackwardInput | BackwardResident) {
         add(part!("gradient"));
     }
-    if !matches!(kernel, MomentsPartial | RunningUpdate) {
+    let reads_normalisers = program.normalisers && kernel == ScaleShift;
+    if !matches!(kernel, MomentsPartial | RunningUpdate) && !reads_normalisers {
         add(part!("inverse_std"));
+    }
+    if program.normalisers && kernel == MomentsMerge || kernel.prepares() && !program.normalisers {
+        add(part!("normaliser_record"));
     }
     if kernel.prepares() {
         add(part!("normaliser"));
+        add(match (program.normalisers, program.access) {
+            (false, _) => part!("normalisers_found"),
+            (true, Access::Wide) => part!("normalisers_read_wide"),
+            (true, _) => part!("normalisers_read"),
+        });
         if kernel != BackwardInput {
             add(part!("prepare_normaliser"));
         }
         add(part!("prepare_quad"));
     }
-    if kernel.prepares() || kernel == BackwardMerge {
+    if (kernel.prepares() && !reads_normalisers) || kernel == BackwardMerge {
         add(match program.statistics {
             Statistics::Saved if kernel == ScaleShift && merges => part!("statistics_merged"),
             Statistics::Saved => part!("statistics_saved"),
@@ -268,7 +277,8 @@ fn declare_bindings(program: &Program, text: &mut String) {
                 (_, Access::Wide) => "u64",
                 (_, Access::Word | Access::Element) => "u32",
             },
-            Argument::Saved => "vec4<f32>",
+            Argument::Normalisers if program.access == Access::Wide => "vec2<u64>",
+            Argument::Saved | Argument::Normalisers => "vec4<f32>",
             Argument::Records | Argument::Merged => "vec4<u32>",
             Argument::Sums | Argument::MergedSums | Argument::Coefficients => "vec2<f32>",
             Argument::Batches | Argument::Mask => "u32",
@@ -303,7 +313,8 @@ fn choices(program: &Program) -> String {
     if matches!(kernel, BackwardResident) {
         per_strand("inverse_stds", "statistics(CHANNEL).z");
     }
-    if matches!(kernel, ScaleShift | TrainingResident | BackwardPartial | BackwardInput | BackwardResident) {
+    let finds_normalisers = kernel.prepares() && !(kernel == ScaleShift && program.normalisers);
+    if finds_normalisers || kernel == TrainingResident || (kernel == MomentsMerge && program.normalisers) {
         function(
             &format!("gamma_of{per_channel}"),
             choose(bound(Argument::Gamma), "return gamma[channel];", "return 1.0;"),
@@ -384,6 +395,10 @@ fn choices(program: &Program) -> String {
         function(
             "write_merged(channel: u32, value: Moments)",
             choose(bound(Argument::Merged), "merged[channel] = to_memory(value);", ""),
+        );
+        function(
+            "write_normaliser(channel: u32, value: vec4<f32>)",
+            choose(program.normalisers, "normalisers[channel] = normaliser_record(value, channel);", ""),
         );
     }
     if matches!(kernel, BackwardMerge | RunningUpdate) {

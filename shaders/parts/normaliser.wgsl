@@ -1,12 +1,7 @@
-// The normaliser of one channel, from the statistics and parameters in memory.
+// The normaliser of one channel.
 fn normaliser(channel: u32) -> Normaliser {
-    let s = statistics(channel);
-    return Normaliser(
-        vec4<f32>(s.x),
-        vec4<f32>(s.y),
-        vec4<f32>(gamma_of(channel) * s.z),
-        vec4<f32>(beta_of(channel)),
-    );
+    let n = normaliser_of(channel);
+    return Normaliser(vec4<f32>(n.x), vec4<f32>(n.y), vec4<f32>(n.z), vec4<f32>(n.w));
 }
 
 // Of one where the mask is set, of the other elsewhere.

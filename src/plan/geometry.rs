@@ -161,15 +161,15 @@ fn parts_wanted(quads_per_column: u64, columns: u64, tuning: &Tuning) -> u64 {
     fill.min(most).max(least)
 }
 
-/// Bytes of records that a reduction may leave: a hundredth of x in a 16-bit type, 1 MiB or 32 bytes a channel, whichever
-/// is most.
-fn records_allowed(shape: &Shape) -> u64 {
+/// Bytes of scratch that an operation may take: a hundredth of x in a 16-bit type, 1 MiB or 32 bytes a channel, whichever is
+/// most. Records come first.
+pub fn scratch_allowed(shape: &Shape) -> u64 {
     (u64::from(shape.elements()) * 2 / 100).max(1 << 20).max(32 * u64::from(shape.channels()))
 }
 
 /// Rows of a part: as many as are wanted, within one stretch of the tensor, unless their records would be too many.
 fn rows_per_part(wanted: u64, rows: u64, row_elements: u64, record_bytes_per_row: u64, shape: &Shape) -> u32 {
-    let fewest = rows.div_ceil((records_allowed(shape) / record_bytes_per_row).max(1));
+    let fewest = rows.div_ceil((scratch_allowed(shape) / record_bytes_per_row).max(1));
     // What one binding holds on any device needs no cut.
     let longest = if shape.elements() <= 32 << 20 { rows } else { LONGEST_STRETCH_ELEMENTS / row_elements };
     let stretch = (u64::from(STRETCH_ELEMENTS) / row_elements).max(fewest.min(longest)).max(1);
@@ -185,7 +185,7 @@ impl Geometry {
                 0 => Self::reduce_columns(shape, tuning),
                 _ => Self::reduce_rows(shape, tuning),
             };
-            if 16 * u64::from(shape.channels()) * u64::from(across.parameters.slots) <= records_allowed(shape) {
+            if 16 * u64::from(shape.channels()) * u64::from(across.parameters.slots) <= scratch_allowed(shape) {
                 return across;
             }
         }
@@ -202,7 +202,7 @@ impl Geometry {
         let plane_quads = (inner / 4).max(1);
         let per_channel = u64::from(outer) * u64::from(plane_quads);
         // Whatever a tuning asks for.
-        let most = (records_allowed(shape) / (16 * u64::from(channels))).max(1);
+        let most = (scratch_allowed(shape) / (16 * u64::from(channels))).max(1);
         let parts = parts_wanted(per_channel, u64::from(channels), tuning).min(most);
         let (planes_per_part, chunks) = if parts <= u64::from(outer) {
             let wanted = u64::from(outer).div_ceil(parts);
@@ -246,7 +246,7 @@ impl Geometry {
         let lanes_y = lanes / lanes_x;
         let plane_quads = (inner / 4).max(1);
         let per_channel = u64::from(outer) * u64::from(plane_quads);
-        let most = (records_allowed(shape) / (16 * u64::from(channels))).max(1);
+        let most = (scratch_allowed(shape) / (16 * u64::from(channels))).max(1);
         let fill = (u64::from(tuning.reduce_workgroups) * u64::from(lanes)).div_ceil(channels.into());
         let fewest = per_channel.div_ceil(tuning.reduce_lane_quads.into());
         let parts = fill.min(per_channel / LANE_QUADS).max(fewest).clamp(1, most);

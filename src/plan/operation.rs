@@ -1,6 +1,6 @@
 //! From shape, configuration and device to the dispatches of an operation.
 
-use super::geometry::{Geometry, grid};
+use super::geometry::{Geometry, grid, scratch_allowed};
 use super::tuning::{TRIPS, most_lanes};
 use super::{Access, Argument, DeviceFacts, Dispatch, Kernel, Parameters, Program, Statistics, Tuning, Walk};
 use crate::config::{Activation, Config, Momentum, RunningVariance};
@@ -295,7 +295,8 @@ impl Plan {
             for (argument, _) in dispatch.program.arguments() {
                 let laid_out = external.contains(&argument) || self.scratch.iter().any(|s| s.0 == argument);
                 if argument.is_scratch() && !laid_out {
-                    let entries = if argument == Argument::Coefficients { 1 } else { dispatch.parameters.slots.max(1) };
+                    let per_part = matches!(argument, Argument::Records | Argument::Sums);
+                    let entries = if per_part { dispatch.parameters.slots.max(1) } else { 1 };
                     let bytes = argument.bytes_per_channel() * u64::from(shape.channels()) * u64::from(entries);
                     if bytes > facts.binding_bytes {
                         return Err(Error::DeviceLimit {
@@ -444,8 +445,10 @@ impl Planner<'_> {
             geometry.parameters.slots = slots;
             self.walk(merging, &geometry)?;
         } else {
-            self.per_channel(merge, slots)?;
-            self.apply(apply)?;
+            let normalisers = merge.kernel == Kernel::MomentsMerge && self.has_room_for_normalisers(slots);
+            let Config { gamma, beta, .. } = *self.config;
+            self.per_channel(Program { normalisers, gamma, beta, ..merge }, slots)?;
+            self.apply(Program { normalisers, ..apply })?;
         }
         Ok(())
     }
@@ -461,6 +464,14 @@ impl Planner<'_> {
             && merges <= u64::from(self.tuning.apply_merges)
             && merging.arguments().len() <= self.facts.storage_buffers as usize
             && self.is_bound_whole_everywhere()
+    }
+
+    /// Whether scratch holds, beside so many records of each channel, what every part of the tensor would else find anew.
+    fn has_room_for_normalisers(&self, slots: u32) -> bool {
+        let per_channel =
+            Argument::Records.bytes_per_channel() * u64::from(slots) + Argument::Normalisers.bytes_per_channel();
+        let bytes = per_channel * u64::from(self.shape.channels()) + DeviceFacts::FLOOR.offset_alignment;
+        bytes <= scratch_allowed(self.shape)
     }
 
     /// Whether one binding of any device holds a tensor, of this one, too. What needs all of a tensor in sight asks WebGPU's limit,

@@ -154,6 +154,8 @@ pub enum Argument {
     Sums,
     /// Coefficients of dx; scratch, unless the caller brings them.
     Coefficients,
+    /// What maps x of each channel to z; scratch.
+    Normalisers,
     /// One moments record per channel.
     Merged,
     /// One pair of sums per channel.
@@ -182,6 +184,7 @@ impl Argument {
             Argument::Records => "records",
             Argument::Sums => "sums",
             Argument::Coefficients => "coefficients",
+            Argument::Normalisers => "normalisers",
             Argument::Merged => "merged",
             Argument::MergedSums => "merged_sums",
         }
@@ -197,13 +200,13 @@ impl Argument {
 
     /// Whether it lies in the operation's scratch, unless the caller brings it.
     pub const fn is_scratch(self) -> bool {
-        matches!(self, Argument::Records | Argument::Sums | Argument::Coefficients)
+        matches!(self, Argument::Records | Argument::Sums | Argument::Coefficients | Argument::Normalisers)
     }
 
     /// Bytes per channel of what is not a tensor and has one entry per channel (or per record).
     pub const fn bytes_per_channel(self) -> u64 {
         match self {
-            Argument::Saved | Argument::Records | Argument::Merged => 16,
+            Argument::Saved | Argument::Records | Argument::Merged | Argument::Normalisers => 16,
             Argument::Sums | Argument::MergedSums | Argument::Coefficients => 8,
             _ => 4,
         }
@@ -246,6 +249,9 @@ pub struct Program {
     pub coefficients: bool,
     /// Whether the saved statistics are written (merge).
     pub saved: bool,
+    /// Whether the normaliser of each channel is written (merge of moments), or read from there in place of its statistics
+    /// and parameters (elementwise).
+    pub normalisers: bool,
     /// Whether one record per channel is written (merge of moments), or a channel's count is read from one.
     pub merged: bool,
     /// Whether the merge of sums writes one pair per channel.
@@ -296,6 +302,7 @@ impl Program {
             accumulate: false,
             coefficients: false,
             saved: true,
+            normalisers: false,
             merged: false,
             merged_sums: false,
             few_records: 0,
@@ -359,6 +366,9 @@ impl Program {
                 add(true, Records, false);
                 add(self.saved, Saved, true);
                 add(self.merged, Merged, true);
+                add(self.normalisers && self.gamma, Gamma, false);
+                add(self.normalisers && self.beta, Beta, false);
+                add(self.normalisers, Normalisers, true);
             }
             Kernel::RunningUpdate => {
                 add(true, Saved, false);
@@ -371,11 +381,12 @@ impl Program {
                 add(!self.in_place, X, false);
                 add(self.residual, Residual, false);
                 add(self.few_records > 0, Records, false);
-                add(saved, Saved, self.few_records > 0);
+                add(self.normalisers, Normalisers, false);
+                add(saved && !self.normalisers, Saved, self.few_records > 0);
                 add(!saved, RunningMean, false);
                 add(!saved, RunningVariance, false);
-                add(self.gamma, Gamma, false);
-                add(self.beta, Beta, false);
+                add(self.gamma && !self.normalisers, Gamma, false);
+                add(self.beta && !self.normalisers, Beta, false);
                 add(true, Y, true);
                 add(self.mask, Mask, true);
             }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use wgpu_batchnorm::plan::{
-    Access, Count, DeviceFacts, Dispatch, Kernel, Operation, Plan, Program, Tuning, Walk, Window,
+    Access, Argument, Count, DeviceFacts, Dispatch, Kernel, Operation, Plan, Program, Tuning, Walk, Window,
 };
 use wgpu_batchnorm::{Activation, Config, DType, Error, Gradients, ParameterGradients, RunningVariance, Shape};
 
@@ -306,6 +306,9 @@ fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Resul
             let furthest = (rows + ahead) * columns;
             prop_assert!(furthest <= u64::from(u32::MAX), "{:?} looks at quad {furthest}: {program:?}", program.kernel);
         }
+        let leaves = |d: &Dispatch| d.program.kernel == Kernel::MomentsMerge && d.program.normalisers;
+        let reads_normalisers = program.kernel == Kernel::ScaleShift && program.normalisers;
+        prop_assert!(!reads_normalisers || plan.dispatches.iter().any(leaves), "{program:?}");
         let few = program.few_records;
         // Each of several windows would write what is merged once more, or add it.
         let alone = plan.dispatches.iter().filter(|d| d.program.kernel == program.kernel).count() == 1;
@@ -550,6 +553,26 @@ fn few_records_need_no_dispatch_to_merge_them() {
     // A device that binds less than the floor may cut the tensor.
     let small = DeviceFacts { binding_bytes: DeviceFacts::FLOOR.binding_bytes / 2, ..facts };
     assert_eq!(kernels(Operation::Training, &plain, &small, &tuning), [MomentsPartial, MomentsMerge, ScaleShift]);
+}
+
+/// Gamma and beta go into the normalisers of a merge, in place of the elementwise kernel's bindings, unless scratch holds none.
+#[test]
+fn a_merge_leaves_normalisers_where_scratch_holds_them() {
+    let facts = DeviceFacts::FLOOR;
+    let tuning = Tuning { resident_blocks: 0, resident_element_blocks: 0, ..Tuning::for_device(&facts) };
+    let bound = |shape: Shape| -> Vec<(Kernel, bool, bool)> {
+        let plan = Plan::new(Operation::Training, &shape, &Config::pytorch(), &facts, &tuning).unwrap();
+        let streamed = plan.dispatches.iter().filter(|d| d.program.kernel != Kernel::MomentsPartial);
+        let binds = |d: &Dispatch, wanted| d.program.arguments().iter().any(|(argument, _)| *argument == wanted);
+        streamed.map(|d| (d.program.kernel, binds(d, Argument::Normalisers), binds(d, Argument::Gamma))).collect()
+    };
+    use Kernel::*;
+    let left = [(MomentsMerge, true, true), (ScaleShift, true, false)];
+    let found = [(MomentsMerge, false, false), (ScaleShift, false, true)];
+    assert_eq!(bound(Shape::nchw(32, 512, 7, 7).unwrap()), left);
+    // One record of each channel, and as many bytes again from where the device allows: 1 MiB, and one channel more.
+    assert_eq!(bound(Shape::ncl(2, ((1 << 20) - 256) / 32, 1).unwrap()), left);
+    assert_eq!(bound(Shape::ncl(2, ((1 << 20) - 256) / 32 + 1, 1).unwrap()), found);
 }
 
 /// How often lanes prepare a channel decides who merges; counted by hand.

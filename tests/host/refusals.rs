@@ -504,7 +504,7 @@ fn more_channels_than_a_binding_holds_are_refused() {
 fn a_device_with_too_few_storage_buffers_is_refused_what_needs_more() {
     let stub = Stub::with_limits(Limits { max_storage_buffers_per_shader_stage: 4, ..Limits::default() });
     let error = refused(stub.norms.training(&shape(), &Config::pytorch()).map(|_| ()));
-    assert!(matches!(error, Error::DeviceLimit { what: "scale_shift", needed: 5, limit: 4, .. }), "{error}");
+    assert!(matches!(error, Error::DeviceLimit { what: "moments_merge", needed: 5, limit: 4, .. }), "{error}");
     names(&error, &["5", "4", "max_storage_buffers_per_shader_stage"]);
     // Without an affine step four are enough.
     let plain = Config { gamma: false, beta: false, ..Config::pytorch() };

@@ -107,6 +107,7 @@ pub fn variant(program: &Program) -> String {
         (program.dbeta, "dbeta"),
         (program.accumulate, "accumulating"),
         (program.coefficients, "coefficients"),
+        (program.normalisers, "normalisers"),
         (program.cumulative, "cumulative"),
         (program.counted && !program.cumulative, "counting"),
         (program.unbiased, "unbiased"),
@@ -127,7 +128,8 @@ pub fn variant(program: &Program) -> String {
 /// Whether a program is of a plain layer: gamma and beta, nothing fused.
 pub fn is_plain(program: &Program) -> bool {
     let affine = match program.kernel {
-        Kernel::ScaleShift => program.gamma && program.beta,
+        Kernel::MomentsMerge => !program.normalisers || (program.gamma && program.beta),
+        Kernel::ScaleShift => program.normalisers || (program.gamma && program.beta),
         Kernel::BackwardInput => program.gamma,
         Kernel::BackwardMerge => program.dgamma && program.dbeta && !program.accumulate,
         Kernel::RunningUpdate => program.unbiased && !program.counted && !program.cumulative,

@@ -54,7 +54,7 @@ impl Shared {
     #[expect(unsafe_code, reason = "the other program waits while this one works")]
     fn open(path: &str, values: usize) -> Result<Self, Failure> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        // SAFETY: the other program writes only between requests, and keeps the file as long as it is.
+        // SAFETY: the other program gives a file to one array alone, writes to it only between requests, and keeps its length.
         let map = unsafe { MmapMut::map_mut(&file)? };
         let (found, needed) = (map.len(), values * size_of::<f32>());
         if found == needed {

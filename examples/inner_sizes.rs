@@ -1,7 +1,7 @@
 //! Whether a plane whose length is no multiple of 4 costs more than the next that is: each inner size beside it, in turn.
 //!
-//! `cargo run --release --example inner_sizes [ADAPTER] [LAST]` goes through every size from 1 to 130, or to `LAST`: 64 channels,
-//! 4 MiB, inference, training and backward. The multiple of 4 is the yardstick of [`Timer::rounds`], before and after each other
+//! `cargo run --release --example inner_sizes [LAST] [ADAPTER]` goes through the sizes from 1 to 130, or to `LAST`: 64 channels,
+//! 4 MiB, inference, training and backward. The next multiple of 4 is the yardstick of [`Timer::rounds`], before and after each other
 //! size, so that no change in a shared machine's speed comes between the two, as it does where sizes are measured one after the
 //! other. A ratio is the median over nine rounds of the times per element; the largest come last.
 
@@ -14,6 +14,8 @@ use wgpu_batchnorm::{BackwardBuffers, Bound, Config, Gradients, InferenceBuffers
 const CHANNELS: usize = 64;
 const ELEMENTS: usize = 1 << 20;
 const LAST: usize = 130;
+/// Above it a batch of one is more.
+const LONGEST: usize = ELEMENTS / CHANNELS;
 const ROUNDS: usize = 9;
 /// Together far more than a cache holds.
 const SETS: usize = 12;
@@ -100,8 +102,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let gpu = Gpu::select(arguments.first().map(String::as_str)).await?;
-    let last = arguments.get(1).map_or(Ok(LAST), |last| last.parse())?;
+    let last = arguments.first().map_or(Ok(LAST), |last| last.parse())?;
+    if !(1..=LONGEST).contains(&last) {
+        return Err(format!("LAST is {last}; sizes go from 1 to {LONGEST}").into());
+    }
+    let gpu = Gpu::select(arguments.get(1).map(String::as_str)).await?;
     println!("{}", gpu.title());
     let timer = Timer::new(&gpu);
     let mut elements = ELEMENTS;
@@ -117,7 +122,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         for (operation, name) in OPERATIONS.into_iter().enumerate() {
             let works: Vec<Work> = others.iter().map(|size| size.work(operation)).collect();
             let yard = yardstick.work(operation);
-            // So that both repeat as often as their time asks for.
+            // Its first measurement is of one instance, which may compile and allocate.
             timer.measure(&yard).await?;
             let measured = timer.rounds(&yard, &works.iter().collect::<Vec<_>>(), ROUNDS).await?;
             for ((inner, size), measured) in inners.clone().zip(&others).zip(&measured) {

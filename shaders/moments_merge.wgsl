@@ -1,7 +1,7 @@
-// Pass 2 of training: the records of each channel, in a fixed order, become one, and that what maps its x to z.
+// Pass 2 of training: the records of each channel, in a fixed order, become one, from which what maps x to z is made.
 // inverse_std = 1/√(M2/m + epsilon), and 0 where that sum is 0
 // workgroup → LANES_X channels; the other lanes of a channel take every so many of its records
-// reads  records [slots, channels] × Moments; gamma, beta [channels]
+// reads  records [slots, channels] × Moments; for normalisers, gamma, beta [channels]
 // writes, as they are wanted  saved [channels] × (K, d, inverse_std, variance); merged [channels] × Moments; normalisers
 // [channels] × (K, d, gamma · inverse_std, beta)
 @compute @workgroup_size(WORKGROUP_SIZE)

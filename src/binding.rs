@@ -5,7 +5,7 @@ use wgpu::{BufferSlice, BufferUsages};
 use crate::config::Config;
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::plan::{Argument, DeviceFacts, Operation, ParameterGradients, Plan, Window};
+use crate::plan::{Argument, DeviceFacts, Operation, ParameterGradients, Plan, Window, written_with};
 use crate::shape::Shape;
 
 /// The slices that an operation was given, each checked.
@@ -101,12 +101,12 @@ impl<'a> Bindings<'a> {
     }
 
     /// Whether two of these arguments lie in one buffer, one of them written, so that the dispatch must declare them
-    /// all alike: a device tracks the usage of a buffer as a whole. Scratch counts as written wherever it is bound.
+    /// all alike: a device tracks the usage of a buffer as a whole.
     pub(crate) fn share_a_buffer(&self, arguments: &[(Argument, bool)], scratch: Option<BufferSlice<'_>>) -> bool {
         let bound = |&(argument, written): &(Argument, bool)| {
             // What is scratch elsewhere, the caller may have brought.
             let slice = self.get(argument).or(if argument.is_scratch() { scratch } else { None });
-            slice.map(|slice| (slice, written || argument.is_scratch()))
+            slice.map(|slice| (slice, written_with(arguments, argument, written)))
         };
         let bound: Vec<_> = arguments.iter().filter_map(bound).collect();
         bound.iter().enumerate().any(|(index, &(a, a_written))| {

@@ -1,7 +1,7 @@
 //! Which parts make which program: text and override values only.
 
 use crate::dtype::DType;
-use crate::plan::{Access, Argument, Kernel, Program, STEPS_PER_FOLD, Statistics, Walk};
+use crate::plan::{Access, Argument, Kernel, Program, STEPS_PER_FOLD, Statistics, Walk, written_with};
 
 macro_rules! part {
     ($name:literal) => {
@@ -104,16 +104,15 @@ pub fn text(program: &Program) -> String {
     if matches!(kernel, BackwardInput | BackwardResident) {
         add(part!("gradient"));
     }
-    let reads_normalisers = program.normalisers && kernel == ScaleShift;
-    if !matches!(kernel, MomentsPartial | RunningUpdate) && !reads_normalisers {
+    if !matches!(kernel, MomentsPartial | RunningUpdate) && !program.reads_normalisers() {
         add(part!("inverse_std"));
     }
-    if program.normalisers && kernel == MomentsMerge || kernel.prepares() && !program.normalisers {
-        add(part!("normaliser_record"));
+    if program.finds_normalisers() {
+        add(part!("normaliser_from"));
     }
     if kernel.prepares() {
         add(part!("normaliser"));
-        add(match (program.normalisers, program.access) {
+        add(match (program.reads_normalisers(), program.access) {
             (false, _) => part!("normalisers_found"),
             (true, Access::Wide) => part!("normalisers_read_wide"),
             (true, _) => part!("normalisers_read"),
@@ -123,7 +122,7 @@ pub fn text(program: &Program) -> String {
         }
         add(part!("prepare_quad"));
     }
-    if (kernel.prepares() && !reads_normalisers) || kernel == BackwardMerge {
+    if (kernel.prepares() && !program.reads_normalisers()) || kernel == BackwardMerge {
         add(match program.statistics {
             Statistics::Saved if kernel == ScaleShift && merges => part!("statistics_merged"),
             Statistics::Saved => part!("statistics_saved"),
@@ -183,10 +182,9 @@ pub fn overrides(program: &Program) -> Vec<(&'static str, f64)> {
     list
 }
 
-/// Whether a binding is declared `read_write`. Scratch always is: its arguments share one buffer, whose usage in a
-/// dispatch must be one and the same.
+/// Whether a binding is declared `read_write`.
 pub fn is_read_write(program: &Program, argument: Argument, written: bool) -> bool {
-    written || program.shared || argument.is_scratch()
+    program.shared || written_with(&program.arguments(), argument, written)
 }
 
 /// A part with each line that has the name in its code written so many times, a number in place of the name: registers have
@@ -313,8 +311,7 @@ fn choices(program: &Program) -> String {
     if matches!(kernel, BackwardResident) {
         per_strand("inverse_stds", "statistics(CHANNEL).z");
     }
-    let finds_normalisers = kernel.prepares() && !(kernel == ScaleShift && program.normalisers);
-    if finds_normalisers || kernel == TrainingResident || (kernel == MomentsMerge && program.normalisers) {
+    if program.finds_normalisers() || kernel == TrainingResident {
         function(
             &format!("gamma_of{per_channel}"),
             choose(bound(Argument::Gamma), "return gamma[channel];", "return 1.0;"),
@@ -339,7 +336,7 @@ fn choices(program: &Program) -> String {
         }
     }
     if matches!(kernel, BackwardPartial | BackwardInput | BackwardResident) {
-        // Without a residual the mask is found again from x, by the same expression as forward.
+        // Without a residual the mask is found again from x, by the expression that forward has.
         let positive = "normalise(n, x) > vec4<f32>(0.0)";
         let kept =
             "((vec4<u32>(mask[place / 8u] >> (4u * (place % 8u))) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u))";
@@ -398,7 +395,7 @@ fn choices(program: &Program) -> String {
         );
         function(
             "write_normaliser(channel: u32, value: vec4<f32>)",
-            choose(program.normalisers, "normalisers[channel] = normaliser_record(value, channel);", ""),
+            choose(program.normalisers, "normalisers[channel] = normaliser_from(value, channel);", ""),
         );
     }
     if matches!(kernel, BackwardMerge | RunningUpdate) {

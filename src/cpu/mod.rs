@@ -56,8 +56,8 @@ const SERIAL_BELOW: usize = 1 << 18;
 /// Turns that a thread waits for the last tasks of others before it sleeps: tens of microseconds.
 const SPINS: usize = 2000;
 
-/// Tasks of a pass from which on it calls one helper more than it seats: a millisecond or so of work.
-const SPARE_FROM: usize = 32;
+/// Elements of a tensor from which on a pass calls one helper more than it seats: 8 MiB, half a millisecond for two threads.
+const SPARE_FROM: usize = 1 << 21;
 
 /// The statistics of one channel as training leaves them: the same four numbers as a `vec4` of the GPU's saved
 /// statistics.
@@ -407,12 +407,15 @@ impl WithSimd for NormaliseSaved<'_> {
 struct Machine {
     simd: Arch,
     threads: usize,
+    /// Helpers that are called beyond those that are seated.
+    spare: usize,
 }
 
 impl Machine {
     fn of(shape: &Shape) -> Self {
-        let threads = if (shape.elements() as usize) < SERIAL_BELOW { 1 } else { rayon::current_num_threads() };
-        Self { simd: Arch::new(), threads }
+        let elements = shape.elements() as usize;
+        let threads = if elements < SERIAL_BELOW { 1 } else { rayon::current_num_threads() };
+        Self { simd: Arch::new(), threads, spare: usize::from(elements >= SPARE_FROM) }
     }
 
     /// Runs `work` on each task, on several threads if there are several.
@@ -424,11 +427,12 @@ impl Machine {
         if helpers == 0 {
             return tasks.into_iter().for_each(work);
         }
-        // Where a helper that has not slept since the last pass shares this thread's core, it counts as awake, so that rayon
-        // wakes no other, and the pass took as long as with one thread. Of one more than needed, the first to come are seated.
-        let calls = helpers + usize::from(tasks.len() >= SPARE_FROM);
-        let seats = AtomicUsize::new(helpers);
-        let seated = || seats.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1)).is_ok();
+        // A helper that has not slept since the last pass counts as awake, and rayon wakes no other for it. Where the system has put
+        // it on this thread's core it waits there, and the pass takes as long as with one thread. So one more is called, and the
+        // first to come are seated.
+        let calls = helpers + self.spare;
+        let come = AtomicUsize::new(0);
+        let seated = || come.fetch_add(1, Ordering::Relaxed) < helpers;
         let unfinished = AtomicUsize::new(tasks.len());
         let tasks = Mutex::new(tasks.into_iter());
         let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();

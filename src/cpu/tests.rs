@@ -189,7 +189,7 @@ impl Case {
 }
 
 fn native(threads: usize) -> Machine {
-    Machine { simd: Arch::new(), threads }
+    Machine { simd: Arch::new(), threads, spare: 1 }
 }
 
 /// Shapes that reach every strategy: planes small, ragged and of several blocks; columns in registers, narrow, wide, with and
@@ -273,7 +273,7 @@ fn results_are_bitwise_the_same_for_every_thread_count_and_simd_level() {
         for threads in [1, 2, 3, 8] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for simd in [Arch::new(), Arch::Scalar] {
-                let found = pool.install(|| case.run(Machine { simd, threads }));
+                let found = pool.install(|| case.run(Machine { simd, threads, spare: 1 }));
                 assert!(found == one, "{threads} threads, {simd:?}, of {}", case.shape);
             }
         }
@@ -294,7 +294,7 @@ fn statistics_hold_at_large_means_and_misleading_beginnings() {
                     "a constant first tile" => case.x[..row].fill(mean + 3.0),
                     _ => {}
                 }
-                for machine in [native(1), native(2), Machine { simd: Arch::Scalar, threads: 1 }] {
+                for machine in [native(1), native(2), Machine { simd: Arch::Scalar, threads: 1, spare: 0 }] {
                     let found = case.run(machine);
                     let expected = case.expected();
                     for (c, saved) in found.saved.iter().enumerate() {
@@ -602,4 +602,28 @@ fn what_cannot_be_computed_is_refused_with_its_numbers() {
     let (mut mean, mut variance, mut batches) = ([0.0; 3], [0.0; 3], 0);
     let arguments = RunningUpdate { saved: &saved, mean: &mut mean, variance: &mut variance, batches: &mut batches };
     assert_eq!(running_update(&one, &config, arguments), Err(Error::TooFewValues { values: 1 }));
+}
+
+/// Each task runs once, and no more threads work than are asked for, whether the caller is one of the pool's or not.
+#[test]
+fn a_spare_helper_does_no_work_twice_and_takes_no_seat_more() {
+    for (threads, spare) in [(1, 1), (2, 0), (2, 1), (3, 1)] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (working, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let done: Vec<AtomicUsize> = (0..500).map(|_| AtomicUsize::new(0)).collect();
+        let machine = Machine { simd: Arch::new(), threads, spare };
+        let run = || {
+            machine.each((0..done.len()).collect(), |task| {
+                most.fetch_max(working.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                done[task].fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(std::time::Duration::from_micros(20));
+                working.fetch_sub(1, Ordering::SeqCst);
+            });
+        };
+        pool.install(run);
+        // The global pool helps a caller that is none of its threads.
+        run();
+        assert!(done.iter().all(|done| done.load(Ordering::SeqCst) == 2), "{threads} threads, {spare} spare");
+        assert!(most.load(Ordering::SeqCst) <= threads, "{most:?} of {threads} threads, {spare} spare");
+    }
 }

@@ -162,7 +162,7 @@ fn parts_wanted(quads_per_column: u64, columns: u64, tuning: &Tuning) -> u64 {
 }
 
 /// Bytes of scratch that an operation may take: a hundredth of x in a 16-bit type, 1 MiB or 32 bytes a channel, whichever is
-/// most. Records come first.
+/// most. Records are given theirs first.
 pub fn scratch_allowed(shape: &Shape) -> u64 {
     (u64::from(shape.elements()) * 2 / 100).max(1 << 20).max(32 * u64::from(shape.channels()))
 }

@@ -10,6 +10,7 @@ pub use facts::{AdapterKind, DeviceFacts};
 pub(crate) use geometry::grid;
 pub use geometry::{STEPS_PER_FOLD, Window};
 pub use operation::{Count, Gradients, Operation, ParameterGradients, Plan, mask_bytes};
+pub(crate) use program::written_with;
 pub use program::{Access, Argument, Kernel, Program, Statistics, Walk};
 pub use tuning::Tuning;
 

@@ -446,8 +446,7 @@ impl Planner<'_> {
             self.walk(merging, &geometry)?;
         } else {
             let normalisers = merge.kernel == Kernel::MomentsMerge && self.has_room_for_normalisers(slots);
-            let Config { gamma, beta, .. } = *self.config;
-            self.per_channel(Program { normalisers, gamma, beta, ..merge }, slots)?;
+            self.per_channel(Program { normalisers, ..merge }, slots)?;
             self.apply(Program { normalisers, ..apply })?;
         }
         Ok(())
@@ -468,10 +467,11 @@ impl Planner<'_> {
 
     /// Whether scratch holds, beside so many records of each channel, what every part of the tensor would else find anew.
     fn has_room_for_normalisers(&self, slots: u32) -> bool {
-        let per_channel =
-            Argument::Records.bytes_per_channel() * u64::from(slots) + Argument::Normalisers.bytes_per_channel();
-        let bytes = per_channel * u64::from(self.shape.channels()) + DeviceFacts::FLOOR.offset_alignment;
-        bytes <= scratch_allowed(self.shape)
+        let channels = u64::from(self.shape.channels());
+        let records = Argument::Records.bytes_per_channel() * channels * u64::from(slots);
+        // Where any device allows.
+        let start = records.next_multiple_of(DeviceFacts::FLOOR.offset_alignment);
+        start + Argument::Normalisers.bytes_per_channel() * channels <= scratch_allowed(self.shape)
     }
 
     /// Whether one binding of any device holds a tensor, of this one, too. What needs all of a tensor in sight asks WebGPU's limit,
@@ -521,7 +521,8 @@ impl Planner<'_> {
             true => (0, "an empty batch has nothing to normalise"),
             false => self.reduce(Kernel::MomentsPartial, Statistics::Saved)?,
         };
-        let merge = Program::new(Kernel::MomentsMerge, self.tuning.merge_lanes);
+        let Config { gamma, beta, .. } = *self.config;
+        let merge = Program { gamma, beta, ..Program::new(Kernel::MomentsMerge, self.tuning.merge_lanes) };
         let apply = self.elementwise(Kernel::ScaleShift, Statistics::Saved, self.keeps_mask());
         self.merge_and_apply(merge, slots, (!empty).then_some(apply))?;
         Ok((3, reason))

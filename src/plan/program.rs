@@ -7,7 +7,7 @@ use crate::dtype::DType;
 pub enum Kernel {
     /// Moments of one part of each channel.
     MomentsPartial,
-    /// Records of each channel into the saved statistics.
+    /// Records of each channel into the saved statistics, and these into normalisers.
     MomentsMerge,
     /// Running statistics from the saved ones.
     RunningUpdate,
@@ -154,7 +154,7 @@ pub enum Argument {
     Sums,
     /// Coefficients of dx; scratch, unless the caller brings them.
     Coefficients,
-    /// What maps x of each channel to z; scratch.
+    /// What maps x of each channel to z, (K, d, gamma · inverse_std, beta); scratch.
     Normalisers,
     /// One moments record per channel.
     Merged,
@@ -211,6 +211,12 @@ impl Argument {
             _ => 4,
         }
     }
+}
+
+/// Whether a dispatch binds an argument for writing: scratch lies in one buffer, whose usage in a dispatch must be one and the
+/// same, so that what it only reads of scratch is bound as what it writes there.
+pub(crate) fn written_with(arguments: &[(Argument, bool)], argument: Argument, written: bool) -> bool {
+    written || (argument.is_scratch() && arguments.iter().any(|(other, written)| other.is_scratch() && *written))
 }
 
 /// One variant of one kernel: everything that its text and its override constants depend on.
@@ -341,6 +347,16 @@ impl Program {
         self.kernel.prepares() || (self.kernel == Kernel::MomentsPartial && down_columns)
     }
 
+    /// Whether it reads the normaliser of each channel as the merge left it.
+    pub fn reads_normalisers(&self) -> bool {
+        self.normalisers && self.kernel == Kernel::ScaleShift
+    }
+
+    /// Whether it makes normalisers from statistics, gamma and beta.
+    pub fn finds_normalisers(&self) -> bool {
+        if self.normalisers { self.kernel == Kernel::MomentsMerge } else { self.kernel.prepares() }
+    }
+
     /// Whether it writes for each channel what it merged of it.
     pub fn writes_merged(&self) -> bool {
         self.few_records > 0 && (self.kernel == Kernel::ScaleShift || self.dgamma || self.dbeta)
@@ -364,10 +380,10 @@ impl Program {
             }
             Kernel::MomentsMerge => {
                 add(true, Records, false);
-                add(self.saved, Saved, true);
-                add(self.merged, Merged, true);
                 add(self.normalisers && self.gamma, Gamma, false);
                 add(self.normalisers && self.beta, Beta, false);
+                add(self.saved, Saved, true);
+                add(self.merged, Merged, true);
                 add(self.normalisers, Normalisers, true);
             }
             Kernel::RunningUpdate => {

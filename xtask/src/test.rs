@@ -13,7 +13,7 @@ use crate::shader_check;
 
 const TEST: [&str; 5] = ["test", "--release", "--workspace", "--features", "cli"];
 /// Examples that take minutes, and what makes them short.
-const SHORTER: [(&str, &[&str]); 1] = [("train_digits", &["--quick"])];
+const SHORTER: [(&str, &[&str]); 2] = [("inner_sizes", &["8"]), ("train_digits", &["--quick"])];
 const CONFORMANCE: &str = "tests/conformance";
 
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! From shape, configuration and device to the dispatches of an operation.
 
-use super::geometry::{Geometry, grid, scratch_allowed};
+use super::geometry::{Geometry, grid, long_to_moments, scratch_allowed};
 use super::tuning::{TRIPS, most_lanes};
 use super::{Access, Argument, DeviceFacts, Dispatch, Kernel, Parameters, Program, Statistics, Tuning, Walk};
 use crate::config::{Activation, Config, Momentum, RunningVariance};
@@ -396,7 +396,7 @@ impl Planner<'_> {
     /// Pass 1; returns the records per channel, and why it goes as it goes.
     fn reduce(&mut self, kernel: Kernel, statistics: Statistics) -> Result<(u32, &'static str), Error> {
         let sums = kernel == Kernel::BackwardPartial;
-        let along_quads = if sums { self.tuning.sums_along_quads } else { self.tuning.reduce_along_quads };
+        let along_quads = if sums { self.tuning.sums_along_quads } else { long_to_moments(self.shape, &self.tuning) };
         let geometry = Geometry::reduce(self.shape, along_quads, &self.tuning);
         let mask = sums && self.keeps_mask();
         self.walk(Program { mask, ..self.program(kernel, statistics) }, &geometry)?;

@@ -691,7 +691,7 @@ fn rows_are_parted_evenly() {
 
 /// 49 elements reach into 13 quads, wherever they begin; and what reads two tensors goes along rows for longer planes.
 #[test]
-fn short_planes_leave_a_record_for_each_quad_and_sums_go_along_rows() {
+fn short_planes_leave_a_record_for_each_quad_and_go_along_rows() {
     let facts = DeviceFacts::SOFTWARE;
     let reduction = |operation, dimensions: [usize; 4]| {
         let [n, c, h, w] = dimensions;
@@ -705,4 +705,8 @@ fn short_planes_leave_a_record_for_each_quad_and_sums_go_along_rows() {
     }
     assert_eq!(reduction(Operation::Moments, [32, 256, 14, 14]).0, Walk::Lanes);
     assert_eq!(reduction(Operation::BackwardSums, [32, 256, 14, 14]), (Walk::Rows, 49));
+    // 42 quads, which planes share: along rows, if there are 32; 72 are long.
+    assert_eq!(reduction(Operation::Moments, [32, 256, 13, 13]), (Walk::Rows, 43));
+    assert_eq!(reduction(Operation::Moments, [31, 256, 13, 13]).0, Walk::Lanes);
+    assert_eq!(reduction(Operation::Moments, [32, 256, 17, 17]).0, Walk::Lanes);
 }

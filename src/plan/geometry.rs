@@ -180,12 +180,16 @@ fn rows_per_part(wanted: u64, rows: u64, row_elements: u64, record_bytes_per_row
     wanted.max(fewest).min(stretch).clamp(1, rows) as u32
 }
 
+/// Rows of the shortest kind, after which the channels of a flat tensor repeat.
+fn periods(shape: &Shape) -> u64 {
+    u64::from(shape.elements()).div_ceil(4) / period_quads(shape)
+}
+
 /// The quads from which on planes are long to the moments. Rows go by quads wherever planes begin; a lane along a plane goes
 /// under a mask through those that it shares with others.
 pub fn long_to_moments(shape: &Shape, tuning: &Tuning) -> u32 {
-    let rows = u64::from(shape.elements()).div_ceil(4) / period_quads(shape);
     let shared = !shape.inner().is_multiple_of(4);
-    let factor = if tuning.row_blocks > 0 && shared && rows >= MANY_ROWS { 2 } else { 1 };
+    let factor = if tuning.row_blocks > 0 && shared && periods(shape) >= MANY_ROWS { 2 } else { 1 };
     tuning.reduce_along_quads.saturating_mul(factor)
 }
 
@@ -374,8 +378,7 @@ impl Geometry {
         let lanes = tuning.apply_lanes;
         let quads = u64::from(tuning.apply_quads);
         // Few rows are as many streams to fetch ahead, whichever way they are gone through.
-        let rows = u64::from(shape.elements()).div_ceil(4) / period_quads(shape);
-        if tuning.row_blocks > 0 && rows > FEW_ROWS {
+        if tuning.row_blocks > 0 && periods(shape) > FEW_ROWS {
             let (columns, blocks) = rows_for(shape, lanes, tuning);
             let wanted = (quads / u64::from(lanes * blocks)).max(ROWS_PER_PART);
             return Self::across(Walk::Rows, shape, columns, lanes, [lanes, blocks], wanted);

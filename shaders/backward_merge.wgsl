@@ -32,10 +32,6 @@ fn backward_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocatio
     }
     let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {
-        let gradients = gradients_of(merged, channel, values_of(channel));
-        write_coefficients(channel, gradients.coefficients);
-        write_dgamma(channel, gradients.dgamma);
-        write_dbeta(channel, gradients.dbeta);
-        write_merged(channel, merged);
+        finish(channel, merged);
     }
 }

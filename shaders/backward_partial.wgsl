@@ -2,6 +2,7 @@
 // Σ dz      Σ dz · (x − mean)      with dz = dy, or dy where z > 0
 // grid and parts: see the reduce_* part that is joined
 // reads  x, dy [outer, channels, inner]; statistics, gamma, beta [channels]      writes  sums [slots, channels] × vec2
+// where a channel is one part, in place of a merge: writes as backward_merge does
 struct Accumulator {
     total: Total,
     normaliser: Normaliser,
@@ -57,10 +58,6 @@ fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     (*state).total = combine((*state).total, gathered);
     (*state).dy = vec4<f32>(0.0);
     (*state).dy_centred = vec4<f32>(0.0);
-}
-
-fn write_record(index: u32, record: vec2<f32>) {
-    sums[index] = record;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

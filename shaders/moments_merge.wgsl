@@ -31,9 +31,6 @@ fn moments_merge(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation
     }
     let merged = combine_lanes(total, lane, LANES_X);
     if (lane < LANES_X && own_channel < parameters.channels) {
-        let statistics = saved_of(merged);
-        write_saved(channel, statistics);
-        write_normaliser(channel, statistics);
-        write_merged(channel, merged);
+        finish(channel, merged);
     }
 }

@@ -4,6 +4,7 @@
 // exact for a constant channel, and becomes the mean so far at every fold.
 // grid and parts: see the reduce_* part that is joined
 // reads  x [outer, channels, inner]      writes  records [slots, channels] × Moments
+// where a channel is one part, in place of a merge: reads gamma, beta and writes as moments_merge does
 struct Accumulator {
     total: Total,
     anchor: vec4<f32>,
@@ -68,10 +69,6 @@ fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     (*state).sum = vec4<f32>(0.0);
     (*state).square = vec4<f32>(0.0);
     (*state).count = vec4<u32>(0u);
-}
-
-fn write_record(index: u32, record: Moments) {
-    records[index] = to_memory(record);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -26,6 +26,8 @@ pub fn text(program: &Program) -> String {
     use Kernel::*;
     let kernel = program.kernel;
     let merges = program.few_records > 0;
+    let finishes_moments = program.finishes() && matches!(kernel, MomentsPartial | MomentsMerge);
+    let finishes_sums = program.finishes() && matches!(kernel, BackwardPartial | BackwardMerge);
     if matches!(kernel, MomentsPartial | MomentsMerge) || (kernel == ScaleShift && merges) {
         add(part!("record"));
         add(part!("moments"));
@@ -36,8 +38,20 @@ pub fn text(program: &Program) -> String {
     if kernel == MomentsMerge || (kernel == ScaleShift && merges) {
         add(part!("merge_moments"));
     }
+    if finishes_moments || (kernel == ScaleShift && merges) {
+        add(part!("saved_of"));
+    }
+    if finishes_moments {
+        add(part!("finish_moments"));
+    }
     if kernel == BackwardMerge || (kernel == BackwardInput && merges) {
         add(part!("merge_sums"));
+    }
+    if finishes_sums || (kernel == BackwardInput && merges) {
+        add(part!("gradients_of"));
+    }
+    if finishes_sums {
+        add(part!("finish_sums"));
     }
     if merges {
         add(part!("merged_record"));
@@ -104,7 +118,8 @@ pub fn text(program: &Program) -> String {
     if matches!(kernel, BackwardInput | BackwardResident) {
         add(part!("gradient"));
     }
-    if !matches!(kernel, MomentsPartial | RunningUpdate) && !program.reads_normalisers() {
+    let given = matches!(kernel, MomentsPartial) && !program.finishes();
+    if !given && kernel != RunningUpdate && !program.reads_normalisers() {
         add(part!("inverse_std"));
     }
     if program.finds_normalisers() {
@@ -275,7 +290,7 @@ fn declare_bindings(program: &Program, text: &mut String) {
                 (_, Access::Wide) => "u64",
                 (_, Access::Word | Access::Element) => "u32",
             },
-            Argument::Normalisers if program.access == Access::Wide => "vec2<u64>",
+            Argument::Normalisers if !written && program.access == Access::Wide => "vec2<u64>",
             Argument::Saved | Argument::Normalisers => "vec4<f32>",
             Argument::Records | Argument::Merged => "vec4<u32>",
             Argument::Sums | Argument::MergedSums | Argument::Coefficients => "vec2<f32>",
@@ -384,7 +399,18 @@ fn choices(program: &Program) -> String {
     if matches!(kernel, ScaleShift | BackwardInput) && !program.writes_merged() {
         function("merge_channels(index: u32, lane: u32)", "");
     }
-    if kernel == MomentsMerge {
+    if matches!(kernel, MomentsPartial | BackwardPartial) {
+        let (record, leave) = match kernel {
+            MomentsPartial => ("Moments", "records[index] = to_memory(record);"),
+            _ => ("vec2<f32>", "sums[index] = record;"),
+        };
+        // Where a channel is one part, its record has the channel's index.
+        function(
+            &format!("write_record(index: u32, record: {record})"),
+            choose(program.finishes(), "finish(index, record);", leave),
+        );
+    }
+    if matches!(kernel, MomentsPartial | MomentsMerge) && program.finishes() {
         function(
             "write_saved(channel: u32, value: vec4<f32>)",
             choose(bound(Argument::Saved), "saved[channel] = value;", ""),
@@ -398,7 +424,8 @@ fn choices(program: &Program) -> String {
             choose(program.normalisers, "normalisers[channel] = normaliser_from(value, channel);", ""),
         );
     }
-    if matches!(kernel, BackwardMerge | RunningUpdate) {
+    let finishes_sums = matches!(kernel, BackwardPartial | BackwardMerge) && program.finishes();
+    if finishes_sums || kernel == RunningUpdate {
         function(
             "values_of(channel: u32) -> u32",
             choose(program.merged, "return merged[channel].x;", "return parameters.values;"),
@@ -409,11 +436,11 @@ fn choices(program: &Program) -> String {
         (true, false) => format!("{name}[channel] = value;"),
         (true, true) => format!("{name}[channel] += value;"),
     };
-    if matches!(kernel, BackwardMerge | BackwardResident) || (kernel == BackwardInput && program.few_records > 0) {
+    if finishes_sums || kernel == BackwardResident || (kernel == BackwardInput && program.few_records > 0) {
         function("write_dgamma(channel: u32, value: f32)", &write(program.dgamma, "dgamma"));
         function("write_dbeta(channel: u32, value: f32)", &write(program.dbeta, "dbeta"));
     }
-    if kernel == BackwardMerge {
+    if finishes_sums {
         function(
             "write_merged(channel: u32, value: vec2<f32>)",
             choose(bound(Argument::MergedSums), "merged_sums[channel] = value;", ""),

@@ -47,6 +47,8 @@ fn shapes() -> Vec<Shape> {
         // Few records of planes long enough to be written along.
         Shape::nchw(8, 32, 28, 28),
         Shape::nchw(8, 32, 27, 29),
+        // Channels that are one part of each lane, of long planes.
+        Shape::nchw(1, 128, 24, 24),
     ];
     shapes.map(|shape| shape.expect("a shape that is right")).to_vec()
 }
@@ -319,6 +321,12 @@ fn the_programs_are_many_and_of_every_kernel() {
         }
     }
     assert!([2, 4].iter().all(|few| merging.iter().any(|m| m.3 == *few)), "{merging:?}");
+    for kernel in [Kernel::MomentsPartial, Kernel::BackwardPartial] {
+        for walk in [Walk::Along, Walk::Lanes, Walk::Columns, Walk::Rows] {
+            let finishing = programs.iter().any(|p| p.whole_channels && p.kernel == kernel && p.walk == Some(walk));
+            assert!(finishing, "none of {} {} finishes its channels", kernel.name(), walk.name());
+        }
+    }
 }
 
 // ---- Translation.

@@ -196,9 +196,8 @@ impl Plan {
             Operation::Backward(gradients) => planner.backward(gradients, Statistics::Saved)?,
             Operation::FrozenBackward(gradients) => planner.backward(gradients, Statistics::Running)?,
             Operation::Moments => {
-                let slots = if empty { 0 } else { planner.reduce(Kernel::MomentsPartial, Statistics::Saved)?.0 };
                 let merge = Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes);
-                planner.per_channel(Program { saved: false, merged: true, ..merge }, slots)?;
+                planner.reduce_and_apply(Program { saved: false, merged: true, ..merge }, None)?;
                 (tensor + 4 * per_channel, "each part leaves a record")
             }
             Operation::Merge(records) => {
@@ -226,9 +225,8 @@ impl Plan {
                 (2 * tensor + 6 * per_channel, reason)
             }
             Operation::BackwardSums => {
-                let slots = if empty { 0 } else { planner.reduce(Kernel::BackwardPartial, Statistics::Saved)?.0 };
                 let merge = Program::new(Kernel::BackwardMerge, planner.tuning.merge_lanes);
-                planner.per_channel(Program { merged_sums: true, ..merge }, slots)?;
+                planner.reduce_and_apply(Program { merged_sums: true, ..merge }, None)?;
                 (2 * tensor + 6 * per_channel, "each part leaves its sums")
             }
             Operation::BackwardMerge(records, gradients, count) => {
@@ -393,14 +391,44 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Pass 1; returns the records per channel, and why it goes as it goes.
-    fn reduce(&mut self, kernel: Kernel, statistics: Statistics) -> Result<(u32, &'static str), Error> {
-        let sums = kernel == Kernel::BackwardPartial;
-        let along_quads = if sums { self.tuning.sums_along_quads } else { long_to_moments(self.shape, &self.tuning) };
+    /// Reduces each channel, makes of it what a merge is to leave, and goes through the tensor with that; returns why it goes as
+    /// it goes. An empty batch leaves what no record at all comes to.
+    fn reduce_and_apply(&mut self, merge: Program, apply: Option<Program>) -> Result<&'static str, Error> {
+        if self.shape.elements() == 0 {
+            self.per_channel(merge, 0)?;
+            return Ok("an empty batch leaves no records");
+        }
+        let sums = merge.kernel == Kernel::BackwardMerge;
+        let (kernel, along_quads) = match sums {
+            true => (Kernel::BackwardPartial, self.tuning.sums_along_quads),
+            false => (Kernel::MomentsPartial, long_to_moments(self.shape, &self.tuning)),
+        };
         let geometry = Geometry::reduce(self.shape, along_quads, &self.tuning);
-        let mask = sums && self.keeps_mask();
-        self.walk(Program { mask, ..self.program(kernel, statistics) }, &geometry)?;
-        Ok((geometry.parameters.slots, geometry.reason))
+        let slots = geometry.parameters.slots;
+        let reducing = Program { mask: sums && self.keeps_mask(), ..self.program(kernel, merge.statistics) };
+        let finishing = Program {
+            whole_channels: true,
+            normalisers: !sums && apply.is_some() && self.has_room_for_normalisers(0),
+            saved: merge.saved,
+            merged: merge.merged,
+            merged_sums: merge.merged_sums,
+            coefficients: merge.coefficients,
+            dgamma: merge.dgamma,
+            dbeta: merge.dbeta,
+            accumulate: merge.accumulate,
+            ..reducing.clone()
+        };
+        if slots == 1 && finishing.arguments().len() <= self.facts.storage_buffers as usize {
+            let normalisers = finishing.normalisers;
+            self.walk(finishing, &geometry)?;
+            if let Some(apply) = apply {
+                self.apply(Program { normalisers, ..apply })?;
+            }
+        } else {
+            self.walk(reducing, &geometry)?;
+            self.merge_and_apply(merge, slots, apply)?;
+        }
+        Ok(geometry.reason)
     }
 
     /// Whether backward cannot find the mask of the ReLU again from x alone.
@@ -510,22 +538,16 @@ impl Planner<'_> {
 
     /// Training without the running update; returns how many times a tensor moves, and why.
     fn training(&mut self) -> Result<(u64, &'static str), Error> {
-        let empty = self.shape.elements() == 0;
-        if !empty {
+        if self.shape.elements() > 0 {
             let program = self.program(Kernel::TrainingResident, Statistics::Saved);
             if let Some(reason) = self.resident(program, 1)? {
                 return Ok((2, reason));
             }
         }
-        let (slots, reason) = match empty {
-            true => (0, "an empty batch has nothing to normalise"),
-            false => self.reduce(Kernel::MomentsPartial, Statistics::Saved)?,
-        };
         let Config { gamma, beta, .. } = *self.config;
         let merge = Program { gamma, beta, ..Program::new(Kernel::MomentsMerge, self.tuning.merge_lanes) };
         let apply = self.elementwise(Kernel::ScaleShift, Statistics::Saved, self.keeps_mask());
-        self.merge_and_apply(merge, slots, (!empty).then_some(apply))?;
-        Ok((3, reason))
+        Ok((3, self.reduce_and_apply(merge, Some(apply))?))
     }
 
     /// A pass over the channels alone, with as many lanes to a channel as its records can use.
@@ -598,7 +620,7 @@ impl Planner<'_> {
                 return Ok((bytes + 3 * tensor, reason));
             }
         }
-        let (mut slots, mut reason) = (0, "an empty batch has no gradients");
+        let mut reason = "an empty batch has no gradients";
         let apply =
             (gradients.input && !empty).then(|| self.elementwise(Kernel::BackwardInput, statistics, self.keeps_mask()));
         if apply.is_some() {
@@ -606,10 +628,7 @@ impl Planner<'_> {
             bytes += (2 + u64::from(reads_x)) * tensor;
         }
         if parameters || (training && gradients.input) {
-            if !empty {
-                (slots, reason) = self.reduce(Kernel::BackwardPartial, statistics)?;
-                bytes += 2 * tensor;
-            }
+            bytes += 2 * tensor;
             let program = Program {
                 dgamma: parameters && self.config.gamma,
                 dbeta: parameters && self.config.beta,
@@ -618,7 +637,7 @@ impl Planner<'_> {
                 statistics,
                 ..Program::new(Kernel::BackwardMerge, self.tuning.merge_lanes)
             };
-            self.merge_and_apply(program, slots, apply)?;
+            reason = self.reduce_and_apply(program, apply)?;
         } else if let Some(apply) = apply {
             reason = self.apply(apply)?;
         }

@@ -262,6 +262,8 @@ pub struct Program {
     pub merged: bool,
     /// Whether the merge of sums writes one pair per channel.
     pub merged_sums: bool,
+    /// Whether each channel is one part, so that its reduction leaves itself what else a merge would.
+    pub whole_channels: bool,
     /// Records of a channel that an elementwise kernel merges for itself, at most: 2 or 4; 0 where a dispatch of its own merges them.
     pub few_records: u32,
     /// Whether the weight of the new value is read from the batch counter.
@@ -311,6 +313,7 @@ impl Program {
             normalisers: false,
             merged: false,
             merged_sums: false,
+            whole_channels: false,
             few_records: 0,
             cumulative: false,
             counted: false,
@@ -354,7 +357,16 @@ impl Program {
 
     /// Whether it makes normalisers from statistics, gamma and beta.
     pub fn finds_normalisers(&self) -> bool {
-        if self.normalisers { self.kernel == Kernel::MomentsMerge } else { self.kernel.prepares() }
+        if self.normalisers { self.finishes() } else { self.kernel.prepares() }
+    }
+
+    /// Whether it has all values of a channel in one record, and leaves what comes of them.
+    pub fn finishes(&self) -> bool {
+        match self.kernel {
+            Kernel::MomentsMerge | Kernel::BackwardMerge => true,
+            Kernel::MomentsPartial | Kernel::BackwardPartial => self.whole_channels,
+            _ => false,
+        }
     }
 
     /// Whether it writes for each channel what it merged of it.
@@ -374,12 +386,13 @@ impl Program {
         };
         let saved = self.statistics == Statistics::Saved;
         match self.kernel {
-            Kernel::MomentsPartial => {
+            Kernel::MomentsPartial if !self.whole_channels => {
                 add(true, X, false);
                 add(true, Records, true);
             }
-            Kernel::MomentsMerge => {
-                add(true, Records, false);
+            Kernel::MomentsPartial | Kernel::MomentsMerge => {
+                add(self.kernel == Kernel::MomentsPartial, X, false);
+                add(self.kernel == Kernel::MomentsMerge, Records, false);
                 add(self.normalisers && self.gamma, Gamma, false);
                 add(self.normalisers && self.beta, Beta, false);
                 add(self.saved, Saved, true);
@@ -423,7 +436,11 @@ impl Program {
                 add(self.gamma && self.relu && !self.mask, Gamma, false);
                 add(self.beta && self.relu && !self.mask, Beta, false);
                 add(self.mask, Mask, false);
-                add(true, Sums, true);
+                add(!self.whole_channels, Sums, true);
+                add(self.merged_sums, MergedSums, true);
+                add(self.coefficients, Coefficients, true);
+                add(self.dgamma, Dgamma, true);
+                add(self.dbeta, Dbeta, true);
             }
             Kernel::BackwardMerge => {
                 add(true, Sums, false);

@@ -320,15 +320,24 @@ fn sound(plan: &Plan, shape: &Shape, dtype: DType, facts: &DeviceFacts) -> Resul
             prop_assert!(window.first_element + window.elements <= u64::from(shape.elements()));
         }
     }
-    // Normalisers are left once, and what follows the merge reads them.
-    let using = |kernel: Kernel| plan.dispatches.iter().filter(move |d| d.program.kernel == kernel);
-    let of = |kernel: Kernel| using(kernel).map(|d| d.program.normalisers).collect::<Vec<_>>();
-    let (left, read) = (of(Kernel::MomentsMerge), of(Kernel::ScaleShift));
+    // Channels are finished once: by a merge, or by a reduction of which each is one part.
+    let finishing: Vec<_> = plan.dispatches.iter().filter(|d| d.program.finishes()).collect();
+    prop_assert!(finishing.iter().all(|d| !d.program.whole_channels || d.parameters.slots == 1), "{plan:?}");
+    prop_assert!(finishing.len() <= 1 || finishing.iter().all(|d| d.program.whole_channels), "{plan:?}");
+    prop_assert!(!finishing.iter().any(|d| d.program.few_records > 0), "{plan:?}");
+    // Normalisers are left then, and what follows reads them.
+    let of = |wanted: &dyn Fn(&Program) -> bool| {
+        plan.dispatches.iter().filter(|d| wanted(&d.program)).map(|d| d.program.normalisers).collect::<Vec<_>>()
+    };
+    let (left, read) = (of(&Program::finishes), of(&|p| p.kernel == Kernel::ScaleShift));
     let training = plan.operation == Operation::Training;
-    let place = |kernel: Kernel| plan.dispatches.iter().position(|d| d.program.kernel == kernel);
-    let in_order = place(Kernel::MomentsMerge) < place(Kernel::ScaleShift);
+    let last_finishing = plan.dispatches.iter().rposition(|d| d.program.finishes());
+    let first_reading = plan.dispatches.iter().position(|d| d.program.kernel == Kernel::ScaleShift);
     match left.contains(&true) {
-        true => prop_assert!(training && left.len() == 1 && in_order && !read.contains(&false), "{plan:?}"),
+        true => prop_assert!(
+            training && !left.contains(&false) && last_finishing < first_reading && !read.contains(&false),
+            "{plan:?}"
+        ),
         false => prop_assert!(!read.contains(&true), "{plan:?}"),
     }
     let mut end = 0;
@@ -563,25 +572,56 @@ fn few_records_need_no_dispatch_to_merge_them() {
     assert_eq!(kernels(Operation::Training, &plain, &small, &tuning), [MomentsPartial, MomentsMerge, ScaleShift]);
 }
 
-/// Gamma and beta go into the normalisers of a merge, in place of the elementwise kernel's bindings, unless scratch holds none.
+/// Gamma and beta go into the normalisers of what finishes a channel, in place of the elementwise kernel's bindings, unless
+/// scratch holds none.
 #[test]
-fn a_merge_leaves_normalisers_where_scratch_holds_them() {
+fn whatever_finishes_channels_leaves_normalisers_where_scratch_holds_them() {
     let facts = DeviceFacts::FLOOR;
     let tuning = Tuning { resident_blocks: 0, resident_element_blocks: 0, ..Tuning::for_device(&facts) };
     let bound = |shape: Shape| -> Vec<(Kernel, bool, bool)> {
         let plan = Plan::new(Operation::Training, &shape, &Config::pytorch(), &facts, &tuning).unwrap();
-        let streamed = plan.dispatches.iter().filter(|d| d.program.kernel != Kernel::MomentsPartial);
         let binds = |d: &Dispatch, wanted| d.program.arguments().iter().any(|(argument, _)| *argument == wanted);
-        streamed.map(|d| (d.program.kernel, binds(d, Argument::Normalisers), binds(d, Argument::Gamma))).collect()
+        let told = |d: &Dispatch| (d.program.kernel, binds(d, Argument::Normalisers), binds(d, Argument::Gamma));
+        plan.dispatches.iter().map(told).collect()
     };
     use Kernel::*;
-    let left = [(MomentsMerge, true, true), (ScaleShift, true, false)];
-    let found = [(MomentsMerge, false, false), (ScaleShift, false, true)];
-    assert_eq!(bound(Shape::nchw(32, 512, 7, 7).unwrap()), left);
-    // One record of each channel, and as many bytes again from where any device allows: all of 1 MiB, and 16 bytes above 32 a channel.
-    assert_eq!(bound(Shape::ncl(2, 1 << 15, 1).unwrap()), left);
-    assert_eq!(bound(Shape::ncl(2, (1 << 15) + 1, 1).unwrap()), found);
-    assert_eq!(bound(Shape::ncl(2, (1 << 15) + 16, 1).unwrap()), left);
+    let left = [(MomentsPartial, false, false), (MomentsMerge, true, true), (ScaleShift, true, false)];
+    let found = [(MomentsPartial, false, false), (MomentsMerge, false, false), (ScaleShift, false, true)];
+    assert_eq!(bound(Shape::nchw(32, 512, 5, 5).unwrap()), left);
+    // Two records of each channel, and half as many bytes again from where any device allows: 1 MiB holds them of so many.
+    assert_eq!(bound(Shape::ncl(2, 21_840, 8).unwrap()), left);
+    assert_eq!(bound(Shape::ncl(2, 21_845, 8).unwrap()), found);
+    // Where a channel is one part, nothing else lies there, and 32 bytes a channel always do.
+    let finished = [(MomentsPartial, true, true), (ScaleShift, true, false)];
+    assert_eq!(bound(Shape::nc(2, 1 << 20).unwrap()), finished);
+}
+
+/// A reduction of which each channel is one part needs no merge, whoever asks for it, unless the device binds too little.
+#[test]
+fn a_channel_of_one_part_is_finished_by_its_reduction() {
+    let shape = Shape::nchw(32, 256, 14, 14).unwrap();
+    let relu = Config { activation: Activation::Relu, ..Config::pytorch() };
+    use Kernel::*;
+    for facts in [DeviceFacts::FLOOR, DeviceFacts::SOFTWARE] {
+        let tuning = Tuning { resident_blocks: 0, ..Tuning::for_device(&facts) };
+        let kernels = |operation, along: u32, facts: &DeviceFacts| -> Vec<Kernel> {
+            let tuning = Tuning { sums_along_quads: along, ..tuning.clone() };
+            let plan = Plan::new(operation, &shape, &relu, facts, &tuning).unwrap();
+            plan.dispatches.iter().map(|d| d.program.kernel).collect()
+        };
+        let backward = |gradients| Operation::Backward(gradients);
+        assert_eq!(kernels(Operation::Training, 8, &facts), [MomentsPartial, ScaleShift]);
+        assert_eq!(kernels(Operation::Moments, 8, &facts), [MomentsPartial]);
+        assert_eq!(kernels(backward(Gradients::ALL), 8, &facts), [BackwardPartial, BackwardInput]);
+        assert_eq!(kernels(backward(Gradients::PARAMETERS), 8, &facts), [BackwardPartial]);
+        assert_eq!(kernels(Operation::FrozenBackward(Gradients::ALL), 8, &facts), [BackwardPartial, BackwardInput]);
+        assert_eq!(kernels(Operation::BackwardSums, 8, &facts), [BackwardPartial]);
+        // Columns leave a record each.
+        assert_eq!(kernels(Operation::BackwardSums, 64, &facts), [BackwardPartial, BackwardMerge]);
+        // x, dy, statistics, gamma and beta for the ReLU, and what a merge binds beside: eight.
+        let seven = DeviceFacts { storage_buffers: 7, ..facts.clone() };
+        assert_eq!(kernels(backward(Gradients::ALL), 8, &seven), [BackwardPartial, BackwardMerge, BackwardInput]);
+    }
 }
 
 /// How often lanes prepare a channel decides who merges; counted by hand.
@@ -595,7 +635,7 @@ fn merges_are_counted_by_the_lanes_that_prepare() {
         // Two parts of 256 quads, each of four channels.
         (Shape::nc(256, 1024), Config::pytorch(), Walk::Rows, 2 * 256 * 4),
         // Every quad, of one channel each.
-        (Shape::ncl(3, 32, 256), masked, Walk::Groups, 3 * 32 * 256 / 4),
+        (Shape::ncl(8, 32, 256), masked, Walk::Groups, 8 * 32 * 256 / 4),
     ] {
         let shape = shape.unwrap();
         let merges_itself = |apply_merges| {

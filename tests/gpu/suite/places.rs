@@ -108,7 +108,7 @@ pub async fn words_of_any_length_give_the_same_bits(gpu: &Gpu) -> Outcome {
     check((compared > 0) == has_long, || format!("{compared} compared on a device that has them: {has_long}"))
 }
 
-/// In a dispatch of their own, and in each workgroup of the elementwise kernel: one to four records, of moments and of sums. What
+/// In a dispatch of their own, and in each workgroup of the elementwise kernel: two to four records, of moments and of sums. What
 /// is merged is added to what is there, so that a channel written twice shows.
 pub async fn few_records_give_the_same_bits_wherever_they_are_merged(gpu: &Gpu) -> Outcome {
     let adding = Gradients { input: true, parameters: ParameterGradients::Accumulate };
@@ -132,7 +132,7 @@ pub async fn few_records_give_the_same_bits_wherever_they_are_merged(gpu: &Gpu) 
         let short_parts = Tuning { part_quads_min: 64, reduce_workgroups: 16, ..own.clone() };
         let merging = |apply_merges| with_tuning(&gpu, Tuning { apply_merges, ..short_parts.clone() });
         let (apart, itself) = (merging(0)?, merging(u32::MAX)?);
-        let many_channels = Shape::nc(40, 1024).map_err(text)?;
+        let many_channels = Shape::nc(300, 1024).map_err(text)?;
         for (index, shape) in layouts()?.into_iter().chain([many_channels]).enumerate() {
             let config = fused[(index + turn) % fused.len()];
             let data = Data::new(&shape, config.dtype);
@@ -152,7 +152,7 @@ pub async fn few_records_give_the_same_bits_wherever_they_are_merged(gpu: &Gpu) 
             }
         }
     }
-    let enough = |found: &Vec<(u32, bool)>| found.iter().any(|f| f.0 > 1) && found.iter().any(|f| f.1);
+    let enough = |found: &Vec<(u32, bool)>| found.iter().any(|f| f.1);
     let all = compared.len() == operations.len() && compared.values().all(enough);
     check(all || (BRIEF && !compared.is_empty()), || format!("compared only {compared:?}"))
 }

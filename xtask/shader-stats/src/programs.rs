@@ -108,6 +108,7 @@ pub fn variant(program: &Program) -> String {
         (program.accumulate, "accumulating"),
         (program.coefficients, "coefficients"),
         (program.normalisers, "normalisers"),
+        (program.whole_channels, "whole channels"),
         (program.cumulative, "cumulative"),
         (program.counted && !program.cumulative, "counting"),
         (program.unbiased, "unbiased"),
@@ -128,14 +129,15 @@ pub fn variant(program: &Program) -> String {
 /// Whether a program is of a plain layer: gamma and beta, nothing fused.
 pub fn is_plain(program: &Program) -> bool {
     let affine = match program.kernel {
-        Kernel::MomentsMerge => !program.normalisers || (program.gamma && program.beta),
+        Kernel::MomentsMerge | Kernel::MomentsPartial => !program.normalisers || (program.gamma && program.beta),
         Kernel::ScaleShift => program.normalisers || (program.gamma && program.beta),
         Kernel::BackwardInput => program.gamma,
-        Kernel::BackwardMerge => program.dgamma && program.dbeta && !program.accumulate,
+        Kernel::BackwardPartial if !program.whole_channels => true,
+        Kernel::BackwardPartial | Kernel::BackwardMerge => program.dgamma && program.dbeta && !program.accumulate,
         Kernel::RunningUpdate => program.unbiased && !program.counted && !program.cumulative,
         _ => true,
     };
     let fused = program.walk.is_some() && (program.relu || program.residual || program.mask);
     let frozen = program.statistics == Statistics::Running && program.kernel != Kernel::ScaleShift;
-    affine && !fused && !frozen || program.kernel == Kernel::MomentsPartial
+    affine && !fused && !frozen
 }

@@ -56,6 +56,19 @@ fn gather_masked(state: ptr<function, Accumulator>, quad: u32, mask: vec4<bool>)
     (*state).count += select(vec4<u32>(0u), vec4<u32>(1u), mask);
 }
 
+// A quad that two channels share: where the mask is set it is the first one's.
+fn gather_shared(first: ptr<function, Accumulator>, second: ptr<function, Accumulator>, quad: u32, mask: vec4<bool>) {
+    let zero = vec4<f32>(0.0);
+    let a = rounded(load_x(quad) - select((*second).anchor, (*first).anchor, mask));
+    let square = a * a;
+    (*first).sum += select(zero, a, mask);
+    (*first).square += select(zero, square, mask);
+    (*first).count += select(vec4<u32>(0u), vec4<u32>(1u), mask);
+    (*second).sum += select(a, zero, mask);
+    (*second).square += select(square, zero, mask);
+    (*second).count += select(vec4<u32>(1u), vec4<u32>(0u), mask);
+}
+
 // Moves what was gathered into the total; the next anchor is the mean so far.
 fn fold(state: ptr<function, Accumulator>, mask: vec4<bool>) {
     let count = select(vec4<u32>(0u), (*state).count, mask);

@@ -75,6 +75,10 @@ pub fn text(program: &Program) -> String {
                     add(part!("anchor_spread"));
                     add(part!("reduce_lanes"));
                 }
+                Walk::Together => {
+                    add(part!("anchor_spread"));
+                    add(&along_together(part!("reduce_together"), program.blocks));
+                }
                 Walk::Rows => {
                     add(if kernel == MomentsPartial { part!("rows_of_moments") } else { part!("rows_of_sums") });
                     add(&along_rows(part!("reduce_rows"), program.blocks));
@@ -100,7 +104,7 @@ pub fn text(program: &Program) -> String {
         }
         (_, Some(Walk::Along)) => add(&written_out(part!("apply_along"), "BLOCK", program.trip)),
         // No plan has an elementwise kernel that goes so.
-        (_, Some(Walk::Lanes)) => {}
+        (_, Some(Walk::Lanes | Walk::Together)) => {}
         (_, Some(Walk::Rows)) => add(&along_rows(part!("apply_rows"), program.blocks)),
         (_, Some(Walk::Groups)) => add(part!("apply_groups")),
         (_, Some(Walk::Columns)) => add(&written_out(part!("apply_columns"), "BLOCK", program.trip)),
@@ -225,6 +229,14 @@ fn along_rows(part: &str, blocks: u32) -> String {
     })
 }
 
+/// A walk along planes that end together: what is done with each of them, and between each and the next.
+fn along_together(part: &str, planes: u32) -> String {
+    let part = written_out_by(&part.replace("TOGETHER", &planes.to_string()), "NEXT", planes - 1, |line, plane| {
+        line.replace("BEFORE", &plane.to_string()).replace("NEXT", &(plane + 1).to_string())
+    });
+    written_out(&part, "PLANE", planes)
+}
+
 /// Sums that each lane of a resident workgroup adds up: those of all lanes, where that costs no more than to meet twice.
 fn resident_sums(program: &Program) -> u32 {
     if program.workgroup_size > 64 { 16 } else { program.workgroup_size }
@@ -232,7 +244,7 @@ fn resident_sums(program: &Program) -> u32 {
 
 fn uses_lanes_x(program: &Program) -> bool {
     matches!(program.kernel, Kernel::MomentsMerge | Kernel::BackwardMerge)
-        || matches!(program.walk, Some(Walk::Columns | Walk::Lanes))
+        || matches!(program.walk, Some(Walk::Columns | Walk::Lanes | Walk::Together))
         || program.kernel.is_resident()
 }
 

@@ -39,12 +39,12 @@ const LANES_ELEMENTS: u32 = 256 << 10;
 /// A lane that goes along its own part has at least so many quads, unless the channel has fewer.
 const LANE_QUADS: u64 = 128;
 
+/// Planes of so many quads are long to the moments where each lane finishes its channels. (Measured on lavapipe: those of 8 × 8 cost
+/// 0.83 of a copy for 0.89 along rows, of 7 × 7 0.75 for 0.95, of 6 × 6 0.9 for 0.75.)
+const SHORT_QUADS: u32 = 8;
+
 /// Up to so many rows a walk down columns is a walk along memory, too.
 const FEW_ROWS: u64 = 4;
-
-/// From so many rows on, what a reduction prepares of a column and leaves of it weighs less than the ends of a plane whose quads
-/// others share. (Measured on lavapipe, moments of planes of 24 to 47 quads: 0.5 to 0.9 of the time with 32 rows and more, 1.4 with 8.)
-const MANY_ROWS: u64 = 32;
 
 /// A stretch of a tensor that one dispatch binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Geometry {
     pub lanes: u32,
     /// Lanes in x where lanes are two-dimensional.
     pub lanes_x: u32,
-    /// Columns that a lane holds along rows, or quads of a resident channel.
+    /// Columns that a lane holds along rows, planes that it goes along where these end together, or quads of a resident channel.
     pub blocks: u32,
     /// Quads that a lane fetches before it writes, in an elementwise walk along planes or down columns.
     pub trip: u32,
@@ -185,17 +185,73 @@ fn periods(shape: &Shape) -> u64 {
     u64::from(shape.elements()).div_ceil(4) / period_quads(shape)
 }
 
-/// The quads from which on planes are long to the moments. Rows go by quads wherever planes begin; a lane along a plane goes
-/// under a mask through those that it shares with others.
-pub fn long_to_moments(shape: &Shape, tuning: &Tuning) -> u32 {
-    let shared = !shape.inner().is_multiple_of(4);
-    let factor = if tuning.row_blocks > 0 && shared && periods(shape) >= MANY_ROWS { 2 } else { 1 };
-    tuning.reduce_along_quads.saturating_mul(factor)
-}
-
 impl Geometry {
+    /// How the moments of a shape that is not empty are reduced.
+    pub fn moments(shape: &Shape, tuning: &Tuning) -> Self {
+        Self::moments_together(shape, tuning).unwrap_or_else(|| Self::reduce(shape, tuning.reduce_along_quads, tuning))
+    }
+
+    /// How the sums of backward of a shape that is not empty are reduced.
+    pub fn sums(shape: &Shape, tuning: &Tuning) -> Self {
+        Self::reduce(shape, tuning.sums_along_quads, tuning)
+    }
+
+    /// Each lane along neighbouring planes that end together, where the tuning wants lanes to keep to planes and those of every row
+    /// end so. Shorter planes than others only where each channel is one part, so that none is merged.
+    fn moments_together(shape: &Shape, tuning: &Tuning) -> Option<Self> {
+        let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
+        let planes = 4 / greatest_common_divisor(inner.into(), 4) as u32;
+        // One fold after each row at least.
+        let fits = channels.is_multiple_of(planes) && (SHORT_QUADS..2 * STEPS_PER_FOLD).contains(&(inner / 4));
+        if tuning.reduce_lane_quads == 0 || !fits {
+            return None;
+        }
+        let (lanes_x, lanes_y) = Self::lanes_across(channels / planes, planes * inner, tuning);
+        let parts = Self::lane_parts(shape, planes, tuning);
+        let wanted = u64::from(outer).div_ceil(parts);
+        let row = u64::from(channels) * u64::from(inner) * u64::from(lanes_y);
+        let planes_per_part = rows_per_part(wanted, outer.into(), row, 16 * u64::from(channels), shape);
+        let slots = outer.div_ceil(planes_per_part);
+        if slots > 1 && inner / 4 < tuning.reduce_along_quads {
+            return None;
+        }
+        Some(Self {
+            walk: Walk::Together,
+            lanes: tuning.reduce_lanes,
+            lanes_x,
+            blocks: planes,
+            trip: 1,
+            aligned: true,
+            parameters: Parameters { planes_per_part, chunk: inner / 4, chunks: 1, slots, ..Parameters::of(shape) },
+            parts: slots.div_ceil(lanes_y),
+            columns_per_part: (channels / planes).div_ceil(lanes_x),
+            parts_per_stretch: 1,
+            reason: "this processor reads as fast where each lane keeps to its own planes, which end together where a quad ends",
+        })
+    }
+
+    /// How many neighbouring groups of channels, and parts of them, the lanes of a workgroup take: as many groups as leave at most a
+    /// fifth of the lanes idle, unless their planes are so long that a workgroup would reach too far.
+    fn lanes_across(groups: u32, group_elements: u32, tuning: &Tuning) -> (u32, u32) {
+        let lanes = tuning.reduce_lanes;
+        let most = (lanes.min(LANES_ELEMENTS / group_elements).max(1)).ilog2();
+        let busy = |x: &u32| 5 * u64::from(groups) >= 4 * u64::from(groups.next_multiple_of(*x));
+        let lanes_x = (0..=most).rev().map(|n| 1 << n).find(busy).unwrap_or(1);
+        (lanes_x, lanes / lanes_x)
+    }
+
+    /// Parts of each channel where a lane takes one part of so many channels: as many as fill the adapter, none too short or too long.
+    fn lane_parts(shape: &Shape, channels: u32, tuning: &Tuning) -> u64 {
+        let per_channel = u64::from(shape.outer()) * u64::from((shape.inner() / 4).max(1));
+        let most = (scratch_allowed(shape) / (16 * u64::from(shape.channels()))).max(1);
+        let lanes = u64::from(tuning.reduce_workgroups) * u64::from(tuning.reduce_lanes);
+        let fill = lanes.div_ceil(u64::from(shape.channels() / channels));
+        let fewest = (per_channel * u64::from(channels)).div_ceil(tuning.reduce_lane_quads.into());
+        fill.min(per_channel / LANE_QUADS).max(fewest).clamp(1, most)
+    }
+
     /// How a reduction goes through a shape that is not empty; planes of so many quads are long.
-    pub fn reduce(shape: &Shape, along_quads: u32, tuning: &Tuning) -> Self {
+    fn reduce(shape: &Shape, along_quads: u32, tuning: &Tuning) -> Self {
         let quads = shape.inner() / 4;
         if quads < along_quads {
             let across = match tuning.row_blocks {
@@ -254,19 +310,10 @@ impl Geometry {
             return None;
         }
         let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
-        let lanes = tuning.reduce_lanes;
-        // Neighbouring channels, as many as leave at most a fifth of the lanes idle, unless their planes are so long that a
-        // workgroup would reach too far.
-        let most = (lanes.min(LANES_ELEMENTS / inner).max(1)).ilog2();
-        let busy = |x: &u32| 5 * u64::from(channels) >= 4 * u64::from(channels.next_multiple_of(*x));
-        let lanes_x = (0..=most).rev().map(|n| 1 << n).find(busy).unwrap_or(1);
-        let lanes_y = lanes / lanes_x;
+        let (lanes_x, lanes_y) = Self::lanes_across(channels, inner, tuning);
         let plane_quads = (inner / 4).max(1);
-        let per_channel = u64::from(outer) * u64::from(plane_quads);
         let most = (scratch_allowed(shape) / (16 * u64::from(channels))).max(1);
-        let fill = (u64::from(tuning.reduce_workgroups) * u64::from(lanes)).div_ceil(channels.into());
-        let fewest = per_channel.div_ceil(tuning.reduce_lane_quads.into());
-        let parts = fill.min(per_channel / LANE_QUADS).max(fewest).clamp(1, most);
+        let parts = Self::lane_parts(shape, 1, tuning);
         let row = u64::from(channels) * u64::from(inner);
         let (planes_per_part, chunk, chunks) = if parts <= u64::from(outer) {
             let wanted = u64::from(outer).div_ceil(parts);
@@ -287,7 +334,7 @@ impl Geometry {
         let slots = outer.div_ceil(planes_per_part) * chunks;
         Some(Self {
             walk: Walk::Lanes,
-            lanes,
+            lanes: tuning.reduce_lanes,
             lanes_x,
             blocks: 1,
             trip: 1,
@@ -533,7 +580,7 @@ impl Geometry {
     /// Planes that a quad can reach into where the walk takes them together.
     pub fn quad_planes(&self, inner: u32) -> u32 {
         match (self.walk, inner) {
-            (Walk::Along | Walk::Lanes, _) => 1,
+            (Walk::Along | Walk::Lanes | Walk::Together, _) => 1,
             (_, inner) if inner.is_multiple_of(4) => 1,
             (_, 2..) => 2,
             _ => 4,
@@ -546,7 +593,7 @@ impl Geometry {
         let workgroups = u64::from(self.parts) * u64::from(self.columns_per_part);
         let strands = u64::from(self.quad_planes(shape.inner()));
         match self.walk {
-            Walk::Along | Walk::Lanes => {
+            Walk::Along | Walk::Lanes | Walk::Together => {
                 u64::from(shape.outer()) * u64::from(shape.channels()) * u64::from(p.chunks) * lanes
             }
             Walk::Columns | Walk::Rows => workgroups * lanes * u64::from(self.blocks) * strands,
@@ -576,7 +623,7 @@ impl Geometry {
                 (u64::from(parts.start) * part, u64::from(parts.end) * part)
             }
             // Whole rows, planes or parts of one plane.
-            Walk::Lanes => {
+            Walk::Lanes | Walk::Together => {
                 let lanes_y = self.lanes / self.lanes_x;
                 let (first, end) = (parts.start * lanes_y, (parts.end * lanes_y).min(p.slots));
                 let (first_plane, end_plane) = (first / p.chunks, end.div_ceil(p.chunks));
@@ -584,7 +631,8 @@ impl Geometry {
                 if end_plane - first_plane > 1 || p.planes_per_part > 1 {
                     (start, u64::from(end_plane) * row * u64::from(p.planes_per_part))
                 } else {
-                    let channels = columns.start * self.lanes_x..(columns.end * self.lanes_x).min(p.channels);
+                    let across = self.lanes_x * self.blocks;
+                    let channels = columns.start * across..(columns.end * across).min(p.channels);
                     let start = start + u64::from(channels.start) * plane;
                     if channels.len() > 1 {
                         (start, start + channels.len() as u64 * plane)
@@ -676,7 +724,7 @@ impl Geometry {
             for half in halves(&columns, 1) {
                 self.cut(shape, dtype, facts, parts.clone(), half, dispatches)?;
             }
-        } else if parts.end - parts.start > 1 && matches!(self.walk, Walk::Along | Walk::Lanes) {
+        } else if parts.end - parts.start > 1 && matches!(self.walk, Walk::Along | Walk::Lanes | Walk::Together) {
             for half in halves(&parts, 1) {
                 self.cut(shape, dtype, facts, half, columns.clone(), dispatches)?;
             }

@@ -1,6 +1,6 @@
 //! From shape, configuration and device to the dispatches of an operation.
 
-use super::geometry::{Geometry, grid, long_to_moments, scratch_allowed};
+use super::geometry::{Geometry, grid, scratch_allowed};
 use super::tuning::{TRIPS, most_lanes};
 use super::{Access, Argument, DeviceFacts, Dispatch, Kernel, Parameters, Program, Statistics, Tuning, Walk};
 use crate::config::{Activation, Config, Momentum, RunningVariance};
@@ -399,11 +399,10 @@ impl Planner<'_> {
             return Ok("an empty batch leaves no records");
         }
         let sums = merge.kernel == Kernel::BackwardMerge;
-        let (kernel, along_quads) = match sums {
-            true => (Kernel::BackwardPartial, self.tuning.sums_along_quads),
-            false => (Kernel::MomentsPartial, long_to_moments(self.shape, &self.tuning)),
+        let (kernel, geometry) = match sums {
+            true => (Kernel::BackwardPartial, Geometry::sums(self.shape, &self.tuning)),
+            false => (Kernel::MomentsPartial, Geometry::moments(self.shape, &self.tuning)),
         };
-        let geometry = Geometry::reduce(self.shape, along_quads, &self.tuning);
         let slots = geometry.parameters.slots;
         let reducing = Program { mask: sums && self.keeps_mask(), ..self.program(kernel, merge.statistics) };
         let finishing = Program {

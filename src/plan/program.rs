@@ -72,6 +72,8 @@ pub enum Walk {
     Along,
     /// Along the planes of channels, each lane along its own (reduction).
     Lanes,
+    /// Along neighbouring planes that end together where a quad ends, each lane along its own (reduction of moments).
+    Together,
     /// Down rows after which the channels repeat, each lane at one column.
     Columns,
     /// Along rows after which the channels repeat, each lane at several columns, so that rows are swept in order.
@@ -86,6 +88,7 @@ impl Walk {
         match self {
             Walk::Along => "along planes",
             Walk::Lanes => "along planes, lane by lane",
+            Walk::Together => "along planes that end together",
             Walk::Columns => "down columns",
             Walk::Rows => "along rows",
             Walk::Groups => "in groups of 32",
@@ -282,7 +285,8 @@ pub struct Program {
     pub workgroup_size: u32,
     /// Lanes in x where lanes are two-dimensional.
     pub lanes_x: u32,
-    /// Columns that a lane holds along rows; quads of a channel that it holds in a resident kernel.
+    /// Columns that a lane holds along rows; planes that it goes along where these end together; quads of a channel that it holds
+    /// in a resident kernel.
     pub blocks: u32,
     /// Quads that a lane fetches before it writes, in an elementwise kernel along planes or down columns.
     pub trip: u32,

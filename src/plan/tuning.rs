@@ -33,8 +33,8 @@ pub struct Tuning {
     /// themselves, each time again; elsewhere, and everywhere with 0, a dispatch of its own merges them. Where the statistics are
     /// given dx needs none of it, and each channel counts once (not measured).
     pub apply_merges: u32,
-    /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows. Where
-    /// planes share quads and there are many rows, twice as many for the moments, on adapters that go along rows.
+    /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows, unless
+    /// lanes that keep to their planes find whole channels there.
     pub reduce_along_quads: u32,
     /// The same for the sums of backward, which read two tensors. Where scratch does not allow columns, planes count as long from
     /// the smaller of both on; what stays resident goes by `reduce_along_quads` alone.

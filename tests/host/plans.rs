@@ -178,6 +178,24 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
                 }
             }
         }
+        Some(Walk::Together) if reduces => {
+            let lanes_x = u64::from(program.lanes_x);
+            let (lanes_y, planes) = (u64::from(program.workgroup_size) / lanes_x, u64::from(program.blocks));
+            let parts = (part * lanes_y..(part + 1) * lanes_y).take_while(|part| *part < u64::from(p.slots));
+            let groups = column * lanes_x..((column + 1) * lanes_x).min(channels / planes);
+            for (part, group) in parts.flat_map(|part| groups.clone().map(move |group| (part, group))) {
+                for o in (part * planes_per_part..(part + 1) * planes_per_part).take_while(|o| *o < outer) {
+                    // Where the planes begin, in quads; those that one begins and another ends in are shared.
+                    let base = (o * channels + group * planes) * inner / 4;
+                    for plane in 0..planes {
+                        let own = base + (plane * inner).div_ceil(4)..base + (plane + 1) * inner / 4;
+                        ranges.push(4 * own.start..4 * own.end);
+                    }
+                    let shared = (1..planes).map(|next| base + next * inner / 4);
+                    ranges.extend(shared.map(|quad| 4 * quad..4 * quad + 4));
+                }
+            }
+        }
         Some(Walk::Along) => {
             let (group, k) = (part / chunks, part % chunks);
             for plane in (group * planes_per_part..(group + 1) * planes_per_part).take_while(|o| *o < outer * channels)
@@ -206,7 +224,7 @@ fn elements_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Ve
             ranges.push((32 * chunk * part).min(elements)..(32 * chunk * (part + 1)).min(elements));
         }
         // Reductions alone go lane by lane, so that an elementwise kernel would be found to cover nothing.
-        Some(Walk::Lanes) | None => {}
+        Some(Walk::Lanes | Walk::Together) | None => {}
     }
     ranges.retain(|range| !range.is_empty());
     ranges
@@ -245,10 +263,11 @@ fn records_of(shape: &Shape, dispatch: &Dispatch, part: u32, column: u32) -> Vec
     let (p, program, channels, inner) = (&dispatch.parameters, &dispatch.program, shape.channels(), shape.inner());
     match program.walk {
         Some(Walk::Along) => vec![part * channels + column],
-        Some(Walk::Lanes) => {
-            let (lanes_x, lanes_y) = (program.lanes_x, program.workgroup_size / program.lanes_x);
+        Some(Walk::Lanes | Walk::Together) => {
+            let lanes_y = program.workgroup_size / program.lanes_x;
+            let across = program.lanes_x * if program.walk == Some(Walk::Together) { program.blocks } else { 1 };
             let parts = part * lanes_y..((part + 1) * lanes_y).min(p.slots);
-            let columns = column * lanes_x..((column + 1) * lanes_x).min(channels);
+            let columns = column * across..((column + 1) * across).min(channels);
             parts.flat_map(|part| columns.clone().map(move |column| part * channels + column)).collect()
         }
         _ => {
@@ -414,6 +433,8 @@ fn trips(shape: &Shape, dispatch: &Dispatch) -> u64 {
             Some(Walk::Along) => planes.min(outer * channels) * (1 + plane_quads.div_ceil(lanes)),
             // Each plane, each stretch of it, and in each four quads at a time and what is left.
             Some(Walk::Lanes) => planes.min(outer) * (1 + chunk.div_ceil(64) * (1 + 3) + plane_quads.div_ceil(4)),
+            // Each row, and of each plane two quads at a time.
+            Some(Walk::Together) => planes.min(outer) * (2 + u64::from(program.blocks) * (1 + plane_quads.div_ceil(2))),
             Some(Walk::Columns) => rows.div_ceil(lanes_y),
             Some(Walk::Rows) => rows + 2 * u64::from(program.blocks),
             Some(Walk::Groups) => 9 * chunk.div_ceil(lanes),
@@ -729,7 +750,8 @@ fn rows_are_parted_evenly() {
     assert_eq!(parts(264, Operation::Moments), 132);
 }
 
-/// 49 elements reach into 13 quads, wherever they begin; and what reads two tensors goes along rows for longer planes.
+/// 49 elements reach into 13 quads, wherever they begin; and what reads two tensors goes along rows for longer planes. Moments go
+/// along planes that end together, short ones where that finishes each channel.
 #[test]
 fn short_planes_leave_a_record_for_each_quad_and_go_along_rows() {
     let facts = DeviceFacts::SOFTWARE;
@@ -739,14 +761,19 @@ fn short_planes_leave_a_record_for_each_quad_and_go_along_rows() {
         let plan = Plan::new(operation, &shape, &Config::pytorch(), &facts, &Tuning::for_device(&facts)).unwrap();
         (plan.dispatches[0].program.walk.unwrap(), plan.dispatches[0].parameters.slots)
     };
-    for operation in [Operation::Moments, Operation::BackwardSums] {
-        assert_eq!(reduction(operation, [32, 512, 7, 7]), (Walk::Rows, 13));
+    let (moments, sums) = (Operation::Moments, Operation::BackwardSums);
+    for operation in [moments, sums] {
+        assert_eq!(reduction(operation, [32, 512, 5, 5]), (Walk::Rows, 7));
+        assert_eq!(reduction(operation, [32, 64, 7, 7]), (Walk::Rows, 13));
         assert_eq!(reduction(operation, [64, 256, 28, 28]).0, Walk::Lanes);
     }
-    assert_eq!(reduction(Operation::Moments, [32, 256, 14, 14]).0, Walk::Lanes);
-    assert_eq!(reduction(Operation::BackwardSums, [32, 256, 14, 14]), (Walk::Rows, 49));
-    // 42 quads, which planes share: along rows, if there are 32; 72 are long.
-    assert_eq!(reduction(Operation::Moments, [32, 256, 13, 13]), (Walk::Rows, 43));
-    assert_eq!(reduction(Operation::Moments, [31, 256, 13, 13]).0, Walk::Lanes);
-    assert_eq!(reduction(Operation::Moments, [32, 256, 17, 17]).0, Walk::Lanes);
+    assert_eq!(reduction(sums, [32, 512, 7, 7]), (Walk::Rows, 13));
+    assert_eq!(reduction(sums, [32, 256, 14, 14]), (Walk::Rows, 49));
+    for whole in [[32, 512, 7, 7], [32, 256, 14, 14], [64, 256, 6, 6]] {
+        assert_eq!(reduction(moments, whole), (Walk::Together, 1));
+    }
+    assert_eq!(reduction(moments, [64, 16, 13, 13]).0, Walk::Together);
+    // Channels that are no multiple of the planes that end together.
+    assert_eq!(reduction(moments, [32, 257, 7, 7]).0, Walk::Rows);
+    assert_eq!(reduction(moments, [32, 257, 13, 13]).0, Walk::Lanes);
 }

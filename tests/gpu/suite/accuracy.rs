@@ -25,6 +25,7 @@ pub async fn layouts_reach_every_walk(gpu: &Gpu) -> Outcome {
                         (_, Walk::Along) => "apply along",
                         // Reductions alone go so.
                         (_, Walk::Lanes) => "reduce lanes",
+                        (_, Walk::Together) => "reduce together",
                         (_, Walk::Columns) => "apply columns",
                         (_, Walk::Rows) => "apply rows",
                         (_, Walk::Groups) => "apply groups",
@@ -34,7 +35,7 @@ pub async fn layouts_reach_every_walk(gpu: &Gpu) -> Outcome {
         }
     }
     let wanted = ["along", "columns", "rows"].map(|walk| ["reduce", "apply"].map(|k| format!("{k} {walk}")));
-    let others = ["reduce lanes", "apply groups"].map(str::to_owned);
+    let others = ["reduce lanes", "reduce together", "apply groups"].map(str::to_owned);
     let missing: Vec<String> =
         wanted.into_iter().flatten().chain(others).filter(|w| !reached.contains(w.as_str())).collect();
     check(missing.is_empty(), || format!("no layout reaches: {}", missing.join(", ")))

@@ -162,13 +162,16 @@ async fn sibling(gpu: &Gpu, limits: wgpu::Limits) -> Result<Gpu, String> {
 }
 
 /// Shapes that between them reach every walk under [`tunings`].
-const LAYOUTS: [(&[usize], isize); 8] = [
+const LAYOUTS: [(&[usize], isize); 10] = [
     // Planes of every length and alignment: along them, across them, and as columns.
     (&[3, 2, 60, 61], 1),
     (&[2, 2, 16_400], 1),
     (&[130, 6, 7, 7], 1),
     (&[64, 4, 8, 8], 1),
     (&[300, 5, 3], 1),
+    // Four and two planes that end together where a quad ends, in several parts and in one.
+    (&[40, 8, 13, 13], 1),
+    (&[9, 12, 9, 6], 1),
     // Channels last: few, many, and an odd number.
     (&[700, 6], 1),
     (&[20, 25, 132], -1),

@@ -63,10 +63,13 @@ fn gather_shared(first: ptr<function, Accumulator>, second: ptr<function, Accumu
     let square = a * a;
     (*first).sum += select(zero, a, mask);
     (*first).square += select(zero, square, mask);
-    (*first).count += select(vec4<u32>(0u), vec4<u32>(1u), mask);
     (*second).sum += select(a, zero, mask);
     (*second).square += select(square, zero, mask);
-    (*second).count += select(vec4<u32>(1u), vec4<u32>(0u), mask);
+}
+
+// Of each strand, so many values were gathered.
+fn counted_by_strand(state: ptr<function, Accumulator>, values: vec4<u32>) {
+    (*state).count += values;
 }
 
 // Moves what was gathered into the total; the next anchor is the mean so far.

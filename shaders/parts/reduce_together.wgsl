@@ -20,7 +20,12 @@ fn gather_own(state: ptr<function, Accumulator>, first: u32, stop: u32) {
     if (quad < stop) {
         gather(state, quad);
     }
-    counted(state, stop - first);
+}
+
+// Of the elements first .. end, those of each strand.
+fn values_by_strand(first: u32, end: u32) -> vec4<u32> {
+    let ahead = vec4<u32>(3u, 2u, 1u, 0u);
+    return (vec4<u32>(end) + ahead) / 4u - (vec4<u32>(first) + ahead) / 4u;
 }
 
 fn reduce_part(index: u32, lane: u32) {
@@ -41,8 +46,8 @@ fn reduce_part(index: u32, lane: u32) {
     anchor_spread(&state_PLANE, 4u * base + PLANEu * inner, rows, 0u);
     var left = rows;
     loop {
-        var steps = min(left, rows_per_fold);
-        left -= steps;
+        let gathered = min(left, rows_per_fold);
+        var steps = gathered;
         loop {
             gather_own(&state_PLANE, base + (PLANEu * inner + 3u) / 4u, base + (PLANEu + 1u) * inner / 4u);
             gather_shared(&state_BEFORE, &state_NEXT, base + NEXTu * inner / 4u, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(NEXTu * inner % 4u));
@@ -52,7 +57,9 @@ fn reduce_part(index: u32, lane: u32) {
                 break;
             }
         }
+        counted_by_strand(&state_PLANE, gathered * values_by_strand(PLANEu * inner, (PLANEu + 1u) * inner));
         fold(&state_PLANE, EVERY);
+        left -= gathered;
         if (left == 0u) {
             break;
         }

@@ -502,7 +502,10 @@ impl Geometry {
         if shape.inner() == 1 {
             Self::resident_columns(shape, access, most, tuning)
         } else {
-            Self::resident_along(shape, most, tuning)
+            // Where lanes keep to their planes, moments that are streamed cost less than a condition on every block. (Measured on
+            // lavapipe, training of (4, 128, 28, 28): 1.5 copies for 1.9; of two tensors, whose sums are streamed along rows, more.)
+            let resident = Self::resident_along(shape, most, tuning)?;
+            Some(resident).filter(|r| r.aligned || tensors > 1 || tuning.reduce_lane_quads == 0)
         }
     }
 

@@ -720,6 +720,22 @@ fn bytes_are_counted_where_they_move() {
     }
 }
 
+/// Where lanes keep to their planes, training stays resident only where each lane has all its blocks: 512 quads in 32 lanes of
+/// sixteen, not 392 in 32 lanes of up to fourteen.
+#[test]
+fn software_adapters_train_residently_without_conditions() {
+    let shapes = [[2, 64, 32, 32], [2, 128, 28, 28]].map(|[n, c, h, w]| Shape::nchw(n, c, h, w).unwrap());
+    let is_resident = |operation, facts: &DeviceFacts| {
+        shapes.each_ref().map(|shape| {
+            let plan = Plan::new(operation, shape, &Config::pytorch(), facts, &Tuning::for_device(facts)).unwrap();
+            plan.dispatches[0].program.kernel.is_resident()
+        })
+    };
+    assert_eq!(is_resident(Operation::Training, &DeviceFacts::SOFTWARE), [true, false]);
+    assert_eq!(is_resident(Operation::Backward(Gradients::ALL), &DeviceFacts::SOFTWARE), [true, true]);
+    assert_eq!(is_resident(Operation::Training, &DeviceFacts::FLOOR), [true, true]);
+}
+
 /// The grid of resident kernels has one dimension, of 65 535 workgroups: more channels stream.
 #[test]
 fn channels_stay_resident_as_far_as_one_dimension_of_a_grid_goes() {

@@ -1,7 +1,9 @@
 //! Which parts make which program: text and override values only.
 
 use crate::dtype::DType;
-use crate::plan::{Access, Argument, Kernel, Program, STEPS_PER_FOLD, Statistics, Walk, written_with};
+use crate::plan::{
+    ADDITIONS_PER_FOLD, Access, Argument, Kernel, Program, STEPS_PER_FOLD, Statistics, Walk, written_with,
+};
 
 macro_rules! part {
     ($name:literal) => {
@@ -26,8 +28,6 @@ pub fn text(program: &Program) -> String {
     use Kernel::*;
     let kernel = program.kernel;
     let merges = program.few_records > 0;
-    let finishes_moments = program.finishes() && matches!(kernel, MomentsPartial | MomentsMerge);
-    let finishes_sums = program.finishes() && matches!(kernel, BackwardPartial | BackwardMerge);
     if matches!(kernel, MomentsPartial | MomentsMerge) || (kernel == ScaleShift && merges) {
         add(part!("record"));
         add(part!("moments"));
@@ -38,19 +38,19 @@ pub fn text(program: &Program) -> String {
     if kernel == MomentsMerge || (kernel == ScaleShift && merges) {
         add(part!("merge_moments"));
     }
-    if finishes_moments || (kernel == ScaleShift && merges) {
+    if program.finishes_moments() || (kernel == ScaleShift && merges) {
         add(part!("saved_of"));
     }
-    if finishes_moments {
+    if program.finishes_moments() {
         add(part!("finish_moments"));
     }
     if kernel == BackwardMerge || (kernel == BackwardInput && merges) {
         add(part!("merge_sums"));
     }
-    if finishes_sums || (kernel == BackwardInput && merges) {
+    if program.finishes_sums() || (kernel == BackwardInput && merges) {
         add(part!("gradients_of"));
     }
-    if finishes_sums {
+    if program.finishes_sums() {
         add(part!("finish_sums"));
     }
     if merges {
@@ -77,6 +77,7 @@ pub fn text(program: &Program) -> String {
                 }
                 Walk::Together => {
                     add(part!("anchor_spread"));
+                    add(part!("together_of_moments"));
                     add(&along_together(part!("reduce_together"), program.blocks));
                 }
                 Walk::Rows => {
@@ -122,8 +123,8 @@ pub fn text(program: &Program) -> String {
     if matches!(kernel, BackwardInput | BackwardResident) {
         add(part!("gradient"));
     }
-    let given = matches!(kernel, MomentsPartial) && !program.finishes();
-    if !given && kernel != RunningUpdate && !program.reads_normalisers() {
+    let finds_none = (kernel == MomentsPartial && !program.finishes()) || kernel == RunningUpdate;
+    if !finds_none && !program.reads_normalisers() {
         add(part!("inverse_std"));
     }
     if program.finds_normalisers() {
@@ -287,6 +288,7 @@ fn declare_overrides(program: &Program, text: &mut String) {
         text.push_str(&format!("override {name}: {kind};\n"));
     }
     text.push_str(&format!("const STEPS_PER_FOLD = {STEPS_PER_FOLD}u;\n"));
+    text.push_str(&format!("const ADDITIONS_PER_FOLD = {ADDITIONS_PER_FOLD}u;\n"));
 }
 
 fn declare_bindings(program: &Program, text: &mut String) {
@@ -422,7 +424,7 @@ fn choices(program: &Program) -> String {
             choose(program.finishes(), "finish(index, record);", leave),
         );
     }
-    if matches!(kernel, MomentsPartial | MomentsMerge) && program.finishes() {
+    if program.finishes_moments() {
         function(
             "write_saved(channel: u32, value: vec4<f32>)",
             choose(bound(Argument::Saved), "saved[channel] = value;", ""),
@@ -436,8 +438,7 @@ fn choices(program: &Program) -> String {
             choose(program.normalisers, "normalisers[channel] = normaliser_from(value, channel);", ""),
         );
     }
-    let finishes_sums = matches!(kernel, BackwardPartial | BackwardMerge) && program.finishes();
-    if finishes_sums || kernel == RunningUpdate {
+    if program.finishes_sums() || kernel == RunningUpdate {
         function(
             "values_of(channel: u32) -> u32",
             choose(program.merged, "return merged[channel].x;", "return parameters.values;"),
@@ -448,11 +449,11 @@ fn choices(program: &Program) -> String {
         (true, false) => format!("{name}[channel] = value;"),
         (true, true) => format!("{name}[channel] += value;"),
     };
-    if finishes_sums || kernel == BackwardResident || (kernel == BackwardInput && program.few_records > 0) {
+    if program.finishes_sums() || kernel == BackwardResident || (kernel == BackwardInput && program.few_records > 0) {
         function("write_dgamma(channel: u32, value: f32)", &write(program.dgamma, "dgamma"));
         function("write_dbeta(channel: u32, value: f32)", &write(program.dbeta, "dbeta"));
     }
-    if finishes_sums {
+    if program.finishes_sums() {
         function(
             "write_merged(channel: u32, value: vec2<f32>)",
             choose(bound(Argument::MergedSums), "merged_sums[channel] = value;", ""),

@@ -40,7 +40,7 @@ fn reduce_part(index: u32, lane: u32) {
     let rows = min(parameters.planes_per_part, parameters.outer - first_row);
     let row_quads = parameters.channels * inner / 4u;
     var base = first_row * row_quads + channel * inner / 4u;
-    let rows_per_fold = max(STEPS_PER_FOLD * 2u / (inner / 4u + 1u), 1u);
+    let rows_per_fold = max(ADDITIONS_PER_FOLD / (inner / 4u + 1u), 1u);
 
     var state_PLANE = begin(vec4<u32>(channel + PLANEu));
     anchor_spread(&state_PLANE, 4u * base + PLANEu * inner, rows, 0u);

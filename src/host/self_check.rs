@@ -43,7 +43,8 @@ pub async fn self_check(gpu: &Gpu) -> Result<SelfCheck, Error> {
 
 /// Dimensions with the channels second, by what the built-in tables do with them: a channel stays resident, it is merged from
 /// several parts, or, on software adapters, the elementwise kernel merges it itself, where K and d are made beside `(x − K) − d`.
-const SHAPES: [&[usize]; 3] = [&[2, 2, 768], &[2, 2, 16_388], &[40, 128]];
+/// (A reduction of which it is one part leaves it as a merge does.)
+const SHAPES: [&[usize]; 3] = [&[2, 2, 768], &[2, 2, 16_388], &[300, 128]];
 
 async fn is_right(gpu: &Gpu) -> Result<bool, Error> {
     for dimensions in SHAPES {
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_is_looked_at_on_every_kind_of_adapter() {
+    fn every_way_from_records_to_y_is_looked_at_on_every_kind_of_adapter() {
         let config = Config { gamma: false, beta: false, ..Config::pytorch() };
         let widths = [0, 4, 8, 16, 32, 64];
         let software = widths.map(|subgroup_size| DeviceFacts { subgroup_size, ..DeviceFacts::SOFTWARE });

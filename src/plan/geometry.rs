@@ -7,8 +7,12 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::shape::Shape;
 
-/// Steps of a lane between two folds: at most this many values are summed before their mean becomes the next anchor.
+/// Steps of a lane between two folds: at most this many values are summed before their mean becomes the next anchor, but for
+/// sweeps along rows, whose parts are short, and planes that end together.
 pub const STEPS_PER_FOLD: u32 = 64;
+
+/// Values of a strand that a lane sums between two folds along planes that end together: as many as the error bounds grant.
+pub const ADDITIONS_PER_FOLD: u32 = 128;
 
 /// A part of a reduction lies in a stretch of at most this many elements (or in one row, if that is longer), so that a
 /// tensor above the binding limit can be cut between parts: 8 MiB of f32.
@@ -39,9 +43,9 @@ const LANES_ELEMENTS: u32 = 256 << 10;
 /// A lane that goes along its own part has at least so many quads, unless the channel has fewer.
 const LANE_QUADS: u64 = 128;
 
-/// Planes of so many quads are long to the moments where each lane finishes its channels. (Measured on lavapipe: those of 8 × 8 cost
-/// 0.83 of a copy for 0.89 along rows, of 7 × 7 0.75 for 0.95, of 6 × 6 0.9 for 0.75.)
-const SHORT_QUADS: u32 = 8;
+/// From so many quads on, moments go along shorter planes, too, where each lane finishes its channels. (Measured on lavapipe: planes of
+/// 8 × 8 cost 0.83 of a copy for 0.89 along rows, of 7 × 7 0.76 for 0.95, of 6 × 6 0.9 for 0.75.)
+const SHORT_QUADS: u32 = 12;
 
 /// Up to so many rows a walk down columns is a walk along memory, too.
 const FEW_ROWS: u64 = 4;
@@ -202,7 +206,7 @@ impl Geometry {
         let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
         let planes = 4 / greatest_common_divisor(inner.into(), 4) as u32;
         // One fold after each row at least.
-        let fits = channels.is_multiple_of(planes) && (SHORT_QUADS..2 * STEPS_PER_FOLD).contains(&(inner / 4));
+        let fits = channels.is_multiple_of(planes) && (SHORT_QUADS..ADDITIONS_PER_FOLD).contains(&(inner / 4));
         if tuning.reduce_lane_quads == 0 || !fits {
             return None;
         }
@@ -222,7 +226,7 @@ impl Geometry {
             blocks: planes,
             trip: 1,
             aligned: true,
-            parameters: Parameters { planes_per_part, chunk: inner / 4, chunks: 1, slots, ..Parameters::of(shape) },
+            parameters: Parameters { planes_per_part, chunk: inner / 4, slots, ..Parameters::of(shape) },
             parts: slots.div_ceil(lanes_y),
             columns_per_part: (channels / planes).div_ceil(lanes_x),
             parts_per_stretch: 1,
@@ -504,8 +508,8 @@ impl Geometry {
         } else {
             // Where lanes keep to their planes, moments that are streamed cost less than a condition on every block. (Measured on
             // lavapipe, training of (4, 128, 28, 28): 1.5 copies for 1.9; of two tensors, whose sums are streamed along rows, more.)
-            let resident = Self::resident_along(shape, most, tuning)?;
-            Some(resident).filter(|r| r.aligned || tensors > 1 || tuning.reduce_lane_quads == 0)
+            let streams = tensors == 1 && tuning.reduce_lane_quads > 0;
+            Self::resident_along(shape, most, tuning).filter(|resident| resident.aligned || !streams)
         }
     }
 

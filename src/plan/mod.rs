@@ -8,7 +8,7 @@ mod tuning;
 
 pub use facts::{AdapterKind, DeviceFacts};
 pub(crate) use geometry::grid;
-pub use geometry::{STEPS_PER_FOLD, Window};
+pub use geometry::{ADDITIONS_PER_FOLD, STEPS_PER_FOLD, Window};
 pub use operation::{Count, Gradients, Operation, ParameterGradients, Plan, mask_bytes};
 pub(crate) use program::written_with;
 pub use program::{Access, Argument, Kernel, Program, Statistics, Walk};

@@ -135,6 +135,9 @@ pub fn mask_bytes(shape: &Shape) -> u64 {
     u64::from(shape.elements().div_ceil(32)) * 4
 }
 
+/// Why nothing goes through a tensor that has no elements.
+const EMPTY: &str = "the batch is empty";
+
 /// Records of a channel that an elementwise kernel can merge for itself: one to each strand of a quad.
 const MOST_FEW_RECORDS: u32 = 4;
 
@@ -186,7 +189,7 @@ impl Plan {
                 (tensors * tensor + 8 * per_channel, reason)
             }
             Operation::Inference | Operation::FrozenForward => {
-                let mut reason = "an empty batch has nothing to normalise";
+                let mut reason = EMPTY;
                 if !empty {
                     let mask = operation == Operation::FrozenForward && planner.keeps_mask();
                     reason = planner.apply(planner.elementwise(Kernel::ScaleShift, Statistics::Running, mask))?;
@@ -197,8 +200,8 @@ impl Plan {
             Operation::FrozenBackward(gradients) => planner.backward(gradients, Statistics::Running)?,
             Operation::Moments => {
                 let merge = Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes);
-                planner.reduce_and_apply(Program { saved: false, merged: true, ..merge }, None)?;
-                (tensor + 4 * per_channel, "each part leaves a record")
+                let reason = planner.reduce_and_apply(Program { saved: false, merged: true, ..merge }, None)?;
+                (tensor + 4 * per_channel, reason)
             }
             Operation::Merge(records) => {
                 let merge = Program::new(Kernel::MomentsMerge, planner.tuning.merge_lanes);
@@ -217,7 +220,7 @@ impl Plan {
                 (8 * per_channel, "channels alone")
             }
             Operation::ScaleShift => {
-                let mut reason = "an empty batch has nothing to normalise";
+                let mut reason = EMPTY;
                 if !empty {
                     let mask = planner.keeps_mask();
                     reason = planner.apply(planner.elementwise(Kernel::ScaleShift, Statistics::Saved, mask))?;
@@ -226,8 +229,8 @@ impl Plan {
             }
             Operation::BackwardSums => {
                 let merge = Program::new(Kernel::BackwardMerge, planner.tuning.merge_lanes);
-                planner.reduce_and_apply(Program { merged_sums: true, ..merge }, None)?;
-                (2 * tensor + 6 * per_channel, "each part leaves its sums")
+                let reason = planner.reduce_and_apply(Program { merged_sums: true, ..merge }, None)?;
+                (2 * tensor + 6 * per_channel, reason)
             }
             Operation::BackwardMerge(records, gradients, count) => {
                 let written = gradients.parameters != ParameterGradients::None;
@@ -244,7 +247,7 @@ impl Plan {
                 ((8 + 2 * u64::from(records)) * per_channel, "sums alone")
             }
             Operation::BackwardInput => {
-                let mut reason = "an empty batch has no gradients";
+                let mut reason = EMPTY;
                 if !empty {
                     let mask = planner.keeps_mask();
                     reason = planner.apply(planner.elementwise(Kernel::BackwardInput, Statistics::Saved, mask))?;
@@ -396,7 +399,7 @@ impl Planner<'_> {
     fn reduce_and_apply(&mut self, merge: Program, apply: Option<Program>) -> Result<&'static str, Error> {
         if self.shape.elements() == 0 {
             self.per_channel(merge, 0)?;
-            return Ok("an empty batch leaves no records");
+            return Ok(EMPTY);
         }
         let sums = merge.kernel == Kernel::BackwardMerge;
         let (kernel, geometry) = match sums {
@@ -405,20 +408,10 @@ impl Planner<'_> {
         };
         let slots = geometry.parameters.slots;
         let reducing = Program { mask: sums && self.keeps_mask(), ..self.program(kernel, merge.statistics) };
-        let finishing = Program {
-            whole_channels: true,
-            normalisers: !sums && apply.is_some() && self.has_room_for_normalisers(0),
-            saved: merge.saved,
-            merged: merge.merged,
-            merged_sums: merge.merged_sums,
-            coefficients: merge.coefficients,
-            dgamma: merge.dgamma,
-            dbeta: merge.dbeta,
-            accumulate: merge.accumulate,
-            ..reducing.clone()
-        };
+        // Normalisers always find room where there are no records.
+        let normalisers = !sums && apply.is_some();
+        let finishing = Program { normalisers, ..merge.clone() }.finished_by(reducing.clone());
         if slots == 1 && finishing.arguments().len() <= self.facts.storage_buffers as usize {
-            let normalisers = finishing.normalisers;
             self.walk(finishing, &geometry)?;
             if let Some(apply) = apply {
                 self.apply(Program { normalisers, ..apply })?;
@@ -461,7 +454,7 @@ impl Planner<'_> {
             return self.per_channel(merge, slots);
         };
         let merging = Program {
-            few_records: slots.next_power_of_two().max(2),
+            few_records: slots.next_power_of_two(),
             dgamma: merge.dgamma,
             dbeta: merge.dbeta,
             accumulate: merge.accumulate,
@@ -486,7 +479,7 @@ impl Planner<'_> {
             // dx needs nothing of it.
             Statistics::Running => self.shape.channels().into(),
         };
-        (1..=MOST_FEW_RECORDS).contains(&slots)
+        (2..=MOST_FEW_RECORDS).contains(&slots)
             && merges <= u64::from(self.tuning.apply_merges)
             && merging.arguments().len() <= self.facts.storage_buffers as usize
             && self.is_bound_whole_everywhere()
@@ -619,7 +612,7 @@ impl Planner<'_> {
                 return Ok((bytes + 3 * tensor, reason));
             }
         }
-        let mut reason = "an empty batch has no gradients";
+        let mut reason = EMPTY;
         let apply =
             (gradients.input && !empty).then(|| self.elementwise(Kernel::BackwardInput, statistics, self.keeps_mask()));
         if apply.is_some() {

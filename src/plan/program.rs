@@ -233,7 +233,7 @@ pub struct Program {
     pub dtype: DType,
     /// How wide an access is.
     pub access: Access,
-    /// Whether inner is a multiple of 4, so that no quad is shared by planes; along rows, whether every group of columns
+    /// Whether no quad is shared by planes that a lane does not go along together; along rows, whether every group of columns
     /// is full and every row complete; in a resident kernel, whether every lane has all its blocks.
     pub aligned: bool,
     /// Where the statistics come from.
@@ -248,24 +248,24 @@ pub struct Program {
     pub residual: bool,
     /// Whether the mask of the ReLU is kept: written by forward, read by backward.
     pub mask: bool,
-    /// Whether the gradient of gamma is written (by what merges), added to where `accumulate`.
+    /// Whether the gradient of gamma is written (by what has all sums of a channel), added to where `accumulate`.
     pub dgamma: bool,
-    /// Whether the gradient of beta is written (by what merges), added to where `accumulate`.
+    /// Whether the gradient of beta is written (likewise), added to where `accumulate`.
     pub dbeta: bool,
     /// Whether parameter gradients are added to what is there.
     pub accumulate: bool,
-    /// Whether the coefficients of dx are written (merge).
+    /// Whether the coefficients of dx are written, where it [`finishes`](Self::finishes).
     pub coefficients: bool,
-    /// Whether the saved statistics are written (merge).
+    /// Whether the saved statistics are written, where it finishes.
     pub saved: bool,
-    /// Whether the normaliser of each channel is written (merge of moments), or read from there in place of its statistics
-    /// and parameters (elementwise).
+    /// Whether the normaliser of each channel is written, where it finishes, or read from there in place of its statistics and
+    /// parameters (elementwise).
     pub normalisers: bool,
-    /// Whether one record per channel is written (merge of moments), or a channel's count is read from one.
+    /// Whether one record per channel is written, where it finishes, or a channel's count is read from one.
     pub merged: bool,
-    /// Whether the merge of sums writes one pair per channel.
+    /// Whether one pair of sums per channel is written, where it finishes.
     pub merged_sums: bool,
-    /// Whether each channel is one part, so that its reduction leaves itself what else a merge would.
+    /// Whether each channel is one part of a reduction, so that this finishes it and no merge follows.
     pub whole_channels: bool,
     /// Records of a channel that an elementwise kernel merges for itself, at most: 2 or 4; 0 where a dispatch of its own merges them.
     pub few_records: u32,
@@ -354,7 +354,7 @@ impl Program {
         self.kernel.prepares() || (self.kernel == Kernel::MomentsPartial && down_columns)
     }
 
-    /// Whether it reads the normaliser of each channel as the merge left it.
+    /// Whether it reads the normaliser of each channel as what finished that left it.
     pub fn reads_normalisers(&self) -> bool {
         self.normalisers && self.kernel == Kernel::ScaleShift
     }
@@ -364,12 +364,35 @@ impl Program {
         if self.normalisers { self.finishes() } else { self.kernel.prepares() }
     }
 
-    /// Whether it has all values of a channel in one record, and leaves what comes of them.
+    /// Whether it has all values of a channel in one record, and leaves what comes of them: a merge, or a reduction of which each
+    /// channel is one part.
     pub fn finishes(&self) -> bool {
-        match self.kernel {
-            Kernel::MomentsMerge | Kernel::BackwardMerge => true,
-            Kernel::MomentsPartial | Kernel::BackwardPartial => self.whole_channels,
-            _ => false,
+        self.finishes_moments() || self.finishes_sums()
+    }
+
+    /// Whether it finishes with the moments of a channel.
+    pub fn finishes_moments(&self) -> bool {
+        self.kernel == Kernel::MomentsMerge || (self.kernel == Kernel::MomentsPartial && self.whole_channels)
+    }
+
+    /// Whether it finishes with the sums of a channel.
+    pub fn finishes_sums(&self) -> bool {
+        self.kernel == Kernel::BackwardMerge || (self.kernel == Kernel::BackwardPartial && self.whole_channels)
+    }
+
+    /// The reduction that leaves for each channel what this merge would.
+    pub fn finished_by(self, reduction: Self) -> Self {
+        Self {
+            whole_channels: true,
+            saved: self.saved,
+            normalisers: self.normalisers,
+            merged: self.merged,
+            merged_sums: self.merged_sums,
+            coefficients: self.coefficients,
+            dgamma: self.dgamma,
+            dbeta: self.dbeta,
+            accumulate: self.accumulate,
+            ..reduction
         }
     }
 

@@ -33,8 +33,8 @@ pub struct Tuning {
     /// themselves, each time again; elsewhere, and everywhere with 0, a dispatch of its own merges them. Where the statistics are
     /// given dx needs none of it, and each channel counts once (not measured).
     pub apply_merges: u32,
-    /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows, unless
-    /// lanes that keep to their planes find whole channels there.
+    /// Planes of at least this many quads are reduced along the plane; smaller ones as columns, where scratch allows. Moments go along
+    /// planes from 12 quads on, where each channel is one part of a lane that keeps to its planes.
     pub reduce_along_quads: u32,
     /// The same for the sums of backward, which read two tensors. Where scratch does not allow columns, planes count as long from
     /// the smaller of both on; what stays resident goes by `reduce_along_quads` alone.
@@ -42,7 +42,7 @@ pub struct Tuning {
     /// Planes of at least this many quads are written along the plane; smaller ones as columns.
     pub apply_along_quads: u32,
     /// A part of a reduction that one lane goes along by itself has at most about this many quads; 0 where lanes share
-    /// their parts.
+    /// their parts, also of planes that end together.
     pub reduce_lane_quads: u32,
     /// Columns that a lane holds, at most, where rows are swept in the order of memory, and at most sixteen where a row has
     /// more than that; a power of two, or 0 where each lane keeps to one column and walks down the rows.
@@ -53,7 +53,8 @@ pub struct Tuning {
     pub resident_lanes_min: u32,
     /// Invocations of a resident workgroup, at most; a power of two.
     pub resident_lanes_max: u32,
-    /// Quads that a lane of a resident workgroup holds, at most, x and dy together; 0 where no channel stays resident.
+    /// Quads that a lane of a resident workgroup holds, at most, x and dy together; 0 where no channel stays resident. Where lanes
+    /// keep to their planes, training stays resident only where each lane has all its quads.
     pub resident_blocks: u32,
     /// The same where channels do not begin with a quad, so that elements are accessed one by one.
     pub resident_element_blocks: u32,

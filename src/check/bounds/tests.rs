@@ -36,6 +36,11 @@ impl Record {
     }
 }
 
+#[test]
+fn planes_that_end_together_are_folded_as_often_as_the_bounds_grant() {
+    assert_eq!(f64::from(crate::plan::ADDITIONS_PER_FOLD), BLOCK);
+}
+
 /// Folds by halves, as a workgroup does.
 fn tree<T: Copy>(mut values: Vec<T>, join: impl Fn(T, T) -> T) -> Option<T> {
     while values.len() > 1 {

@@ -2,12 +2,12 @@
 
 use wgpu::BufferUsages;
 use wgpu_batchnorm::host::{Gpu, Inputs, execute};
-use wgpu_batchnorm::plan::Operation;
+use wgpu_batchnorm::plan::{Operation, Plan};
 use wgpu_batchnorm::{
     Config, Error, Gradients, InferenceBuffers, Momentum, ParameterGradients, RunningStatistics, Shape, TrainingBuffers,
 };
 
-use super::{Outcome, check, noise, sibling, text};
+use super::{BRIEF, Outcome, check, noise, sibling, text, tunings};
 
 /// The buffers of a training step on 6 × 3 values.
 struct Layer {
@@ -141,8 +141,23 @@ pub async fn a_buffer_of_another_device_is_refused(gpu: &Gpu) -> Outcome {
     layer.has_seen(gpu, 1).await
 }
 
+/// By a merge, and by a reduction that finishes its channels.
 pub async fn gradients_accumulate(gpu: &Gpu) -> Outcome {
-    let shape = Shape::nchw(5, 7, 3, 3).map_err(text)?;
+    let adding = Operation::Backward(Gradients { input: true, parameters: ParameterGradients::Accumulate });
+    let mut finished = false;
+    for gpu in tunings(gpu)? {
+        for shape in [Shape::nchw(5, 7, 3, 3), Shape::nchw(1, 7, 24, 24)] {
+            let shape = shape.map_err(text)?;
+            let norms = gpu.norms();
+            let plan = Plan::new(adding, &shape, &Config::pytorch(), norms.facts(), norms.tuning()).map_err(text)?;
+            finished |= plan.dispatches.iter().any(|d| d.program.whole_channels);
+            gradients_accumulate_on(&gpu, shape).await?;
+        }
+    }
+    check(finished || BRIEF, || "no reduction finished its channels".to_owned())
+}
+
+async fn gradients_accumulate_on(gpu: &Gpu, shape: Shape) -> Outcome {
     let x: Vec<f32> = (0..shape.elements() as usize).map(|i| noise(i) as f32).collect();
     let dy: Vec<f32> = (0..x.len()).map(|i| noise(i + 12_345) as f32).collect();
     let (gamma, beta) = (vec![1.5f32; 7], vec![0.5f32; 7]);

@@ -1,6 +1,6 @@
 // Channels first: each lane goes along its own neighbouring planes, as many as end together where a quad ends, and meets no other
 // lane in any quad, so that all lanes do the same at the same time. A line that names PLANE is written once for each of them, one that
-// names NEXT, the plane after it, for each but the last.
+// names BEFORE and NEXT once for each two neighbours.
 // workgroup → LANES_X times TOGETHER channels × as many parts (planes_per_part planes of each channel) as there are lanes for
 
 // The quads first .. stop, which are one plane's alone.

@@ -175,6 +175,11 @@ pub fn scratch_allowed(shape: &Shape) -> u64 {
     (u64::from(shape.elements()) * 2 / 100).max(1 << 20).max(32 * u64::from(shape.channels()))
 }
 
+/// Records of a channel that scratch has room for.
+fn records_allowed(shape: &Shape) -> u64 {
+    (scratch_allowed(shape) / (16 * u64::from(shape.channels()))).max(1)
+}
+
 /// Rows of a part: as many as are wanted, within one stretch of the tensor, unless their records would be too many.
 fn rows_per_part(wanted: u64, rows: u64, row_elements: u64, record_bytes_per_row: u64, shape: &Shape) -> u32 {
     let fewest = rows.div_ceil((scratch_allowed(shape) / record_bytes_per_row).max(1));
@@ -247,7 +252,7 @@ impl Geometry {
     /// Parts of each channel where a lane takes one part of so many channels: as many as fill the adapter, none too short or too long.
     fn lane_parts(shape: &Shape, channels: u32, tuning: &Tuning) -> u64 {
         let per_channel = u64::from(shape.outer()) * u64::from((shape.inner() / 4).max(1));
-        let most = (scratch_allowed(shape) / (16 * u64::from(shape.channels()))).max(1);
+        let most = records_allowed(shape);
         let lanes = u64::from(tuning.reduce_workgroups) * u64::from(tuning.reduce_lanes);
         let fill = lanes.div_ceil(u64::from(shape.channels() / channels));
         let fewest = (per_channel * u64::from(channels)).div_ceil(tuning.reduce_lane_quads.into());
@@ -279,7 +284,7 @@ impl Geometry {
         let plane_quads = (inner / 4).max(1);
         let per_channel = u64::from(outer) * u64::from(plane_quads);
         // Whatever a tuning asks for.
-        let most = (scratch_allowed(shape) / (16 * u64::from(channels))).max(1);
+        let most = records_allowed(shape);
         let parts = parts_wanted(per_channel, u64::from(channels), tuning).min(most);
         let (planes_per_part, chunks) = if parts <= u64::from(outer) {
             let wanted = u64::from(outer).div_ceil(parts);
@@ -316,7 +321,7 @@ impl Geometry {
         let (outer, channels, inner) = (shape.outer(), shape.channels(), shape.inner());
         let (lanes_x, lanes_y) = Self::lanes_across(channels, inner, tuning);
         let plane_quads = (inner / 4).max(1);
-        let most = (scratch_allowed(shape) / (16 * u64::from(channels))).max(1);
+        let most = records_allowed(shape);
         let parts = Self::lane_parts(shape, 1, tuning);
         let row = u64::from(channels) * u64::from(inner);
         let (planes_per_part, chunk, chunks) = if parts <= u64::from(outer) {
